@@ -1,0 +1,123 @@
+"""What Coalmine is judged by: `nox -s tests lint`. Nox judges and changes nothing; `invoke` acts.
+
+All sessions share one environment, `.nox/coalmine`, made from the one lock. It can be used by hand as well:
+`. .nox/coalmine/bin/activate`.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10"
+nox.options.sessions = ["tests", "lint", "types", "codegen", "imports"]
+nox.options.default_venv_backend = "uv"
+
+ROOT = Path(__file__).parent
+LOCK = ROOT / "requirements.lock"
+CODEGEN_LOCK = ROOT / "requirements-codegen.lock"
+ENVIRONMENT = ROOT / ".nox" / "coalmine"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PACKAGES = ("protos", "telemetry", "training", "inference", "drift", "rollout")
+CHECKED = (*PACKAGES, "tests", "tasks.py", "noxfile.py")
+
+
+def prepare(session: nox.Session) -> None:
+    """Make the shared environment exactly what the lock says; nothing to do when it already is."""
+    stamp = ENVIRONMENT / "lock.sha256"
+    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    uv = _uv()
+    session.run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT), external=True)
+    # Without compiled bytecode every process would compile its imports anew; see docs/decisions/0001.
+    session.run(
+        uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", str(PYTHON), str(LOCK),
+        external=True,
+    )  # fmt: skip
+    stamp.write_text(wanted)
+
+
+def run(session: nox.Session, module: str, *arguments: str, patient: bool = False) -> None:
+    """Run a module in the shared environment; a patient one gets time to clean up on Ctrl-C."""
+    interrupt, terminate = (60, 30) if patient else (2, 2)
+    session.run(
+        str(PYTHON), "-m", module, *arguments,
+        external=True, interrupt_timeout=interrupt, terminate_timeout=terminate,
+    )  # fmt: skip
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments after -- go to pytest."""
+    prepare(session)
+    run(session, "pytest", *session.posargs, patient=True)
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Check format, style, types, layers and generated code."""
+    prepare(session)
+    run(session, "ruff", "format", "--check", *CHECKED)
+    run(session, "ruff", "check", *CHECKED)
+    for other in ("types", "imports", "codegen"):
+        session.notify(other)
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    prepare(session)
+    run(session, "mypy", *PACKAGES)
+
+
+@nox.session(venv_backend="none")
+def imports(session: nox.Session) -> None:
+    """Check the layers: who may import whom."""
+    prepare(session)
+    session.run(str(PYTHON.parent / "lint-imports"), external=True)
+
+
+@nox.session
+def codegen(session: nox.Session) -> None:
+    """Prove that the committed protobuf code is fresh; `-- write` makes it so."""
+    session.run_install(_uv(), "pip", "sync", "--quiet", "--require-hashes", str(CODEGEN_LOCK), external=True)
+    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "protos").rglob("*.proto"))
+    target = ROOT if "write" in session.posargs else Path(session.create_tmp())
+    outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    session.run("python", "-m", "grpc_tools.protoc", "-I", str(ROOT), *outputs, *sources, silent=True)
+    stale = [
+        made.relative_to(target)
+        for made in sorted(target.rglob("*_pb2*.py*"))
+        if target != ROOT and not _same(made, ROOT / made.relative_to(target))
+    ]
+    if stale:
+        session.error(f"generated code is stale: {', '.join(map(str, stale))}; run `nox -s codegen -- write`")
+
+
+@nox.session(venv_backend="none", default=False)
+def demo(session: nox.Session) -> None:
+    """Run the main job end to end on embedded defaults; arguments after -- go to the demo."""
+    prepare(session)
+    run(session, "rollout.demo", *session.posargs, patient=True)
+
+
+@nox.session(venv_backend="none", default=False)
+def lock(session: nox.Session) -> None:
+    """Resolve the dependencies anew and write both locks; `-- --upgrade` takes newer versions."""
+    common = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet"]
+    everything = ["--all-extras", "--group", "dev", "pyproject.toml"]
+    for what, path in ((everything, LOCK), (["--group", "codegen"], CODEGEN_LOCK)):
+        session.run(_uv(), "pip", "compile", *common, *what, "-o", path.name, *session.posargs, external=True)
+
+
+def _uv() -> str:
+    from uv import find_uv_bin
+
+    return find_uv_bin()
+
+
+def _same(made: Path, committed: Path) -> bool:
+    return committed.exists() and made.read_bytes() == committed.read_bytes()
