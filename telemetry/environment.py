@@ -1,0 +1,51 @@
+"""Settings from the environment: every error listed at once, in the words of the variable."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+__all__ = ["SettingsError", "load_settings"]
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings.
+
+    `problems` has one sentence a variable: its name, what was found, what is wanted.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} wrong"
+        super().__init__("\n".join([f"{count}:", *(f"  {problem}" for problem in problems)]))
+
+
+def load_settings(settings: type[S]) -> S:
+    """Read `settings` from the environment. Raises `SettingsError` with every problem, not only the first."""
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SettingsError([_sentence(settings, dict(problem)) for problem in error.errors()]) from None
+
+
+def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:
+    location = problem["loc"]
+    assert isinstance(location, tuple)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not location:
+        return message
+    field = str(location[0])
+    name = field.upper()
+    sentence = f"{name}: {message}"
+    if problem["type"] != "missing" and not _is_secret(field):
+        sentence += f" (found {problem['input']!r})"
+    description = next(
+        (info.description for key, info in settings.model_fields.items() if key == field.lower()), None
+    )
+    return f"{sentence}. {description}" if description else sentence
+
+
+def _is_secret(field: str) -> bool:
+    return any(word in field.lower() for word in ("token", "password", "secret", "key"))

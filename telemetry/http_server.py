@@ -1,0 +1,80 @@
+"""An HTTP server beside the main work of a process: bound before it is promised, stopped with its owner."""
+
+import errno
+import socket
+import threading
+import time
+
+import uvicorn
+from starlette.types import ASGIApp
+
+__all__ = ["HttpServer", "PortInUseError"]
+
+
+class PortInUseError(Exception):
+    """Another process listens on the address that was asked for."""
+
+    def __init__(self, host: str, port: int, variable: str) -> None:
+        self.host, self.port, self.variable = host, port, variable
+        super().__init__(
+            f"port {port} on {host} is in use by another process: stop that process, "
+            f"or set {variable} to a free port (0 lets the system choose one)"
+        )
+
+
+class HttpServer:
+    """Serves an ASGI application by uvicorn in a thread of its own."""
+
+    def __init__(self, app: ASGIApp, *, host: str, port: int, variable: str) -> None:
+        """Bind `host:port` (port 0: the kernel chooses).
+
+        `variable` is the setting that an error names. Raises `PortInUseError`, or `OSError` when the
+        address cannot be bound for another reason.
+        """
+        self._socket = _bind(host, port, variable)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
+        )
+        self._server = uvicorn.Server(config)
+        # uvicorn takes no signals outside the main thread, so the owner keeps them.
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is really bound."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def start(self, timeout_seconds: float = 10.0) -> None:
+        """Start serving and return when requests are accepted. Raises `RuntimeError` when that fails."""
+        self._thread.start()
+        deadline = time.monotonic() + timeout_seconds
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the HTTP server did not start; its log lines say why")
+            time.sleep(0.005)
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Finish the requests in flight, then close the port. May be called before `start`."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+        self._socket.close()
+
+
+def _bind(host: str, port: int, variable: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Without it a restart would wait for old connections in TIME_WAIT; it does not let two servers listen.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(host, port, variable) from None
+        raise
+    return listener
