@@ -1,0 +1,121 @@
+"""Datasets in CSV files: columns `feature_0…N`, `prediction`, and others that drift does not need."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from drift.errors import DatasetError
+from drift.rows import Features, Predictions, Reference, Rows, Schema, infer_kind
+from drift.window import Window
+
+__all__ = ["SAMPLE_SEED", "read_current", "read_reference"]
+
+#: Seed of every sample of rows, so that the same files give the same result.
+SAMPLE_SEED: Final = 20020106
+
+_FEATURE = re.compile(r"feature_(0|[1-9]\d*)")
+_CHUNK_ROWS = 20_000
+# Only feature columns know missing values: a class may be called NA or null.
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "None", "null"]
+_SHAPE = "it needs feature_0..N and prediction, as training writes them to reference.csv of a bundle"
+
+
+def read_reference(path: Path, max_rows: int) -> Reference:
+    """Read the reference, at most `max_rows` sampled rows of it. Raises `DatasetError`."""
+    dataset = _Dataset("Reference", path)
+    names = dataset.feature_names()
+    rows, total = dataset.sample(names, max_rows)
+    if rows is None:
+        raise dataset.error("is empty", "give a file with rows: reference.csv of a bundle")
+    texts = [str(value) for value in rows.predictions]
+    schema = Schema(names, infer_kind(texts))
+    return Reference(schema, Rows(rows.features, dataset.predictions(schema, texts)), total)
+
+
+def read_current(path: Path, schema: Schema, max_rows: int) -> Rows | None:
+    """Read current rows of the shape of the reference, None when there are none. Raises `DatasetError`."""
+    dataset = _Dataset("Current", path)
+    names = dataset.feature_names()
+    if names != schema.feature_names:
+        raise dataset.error(
+            f"has {len(names)} feature columns where the reference has {len(schema.feature_names)}",
+            "compare it with the reference of the same model",
+        )
+    rows, _ = dataset.sample(names, max_rows)
+    if rows is None:
+        return None
+    return Rows(rows.features, dataset.predictions(schema, [str(value) for value in rows.predictions]))
+
+
+class _Dataset:
+    """One CSV file, with the sentences of its errors."""
+
+    def __init__(self, role: str, path: Path) -> None:
+        self._role, self._path = role, path
+
+    def error(self, reason: str, remedy: str) -> DatasetError:
+        return DatasetError(self._role, str(self._path), reason, remedy)
+
+    def feature_names(self) -> tuple[str, ...]:
+        columns = [str(column) for column in self._header()]
+        numbers = sorted(int(found.group(1)) for name in columns if (found := _FEATURE.fullmatch(name)))
+        if not numbers:
+            raise self.error(f"must contain feature columns (found {', '.join(columns) or 'none'})", _SHAPE)
+        if numbers != list(range(len(numbers))):
+            listed = ", ".join(f"feature_{number}" for number in numbers)
+            raise self.error(f"must number its feature columns from 0 without gaps (found {listed})", _SHAPE)
+        if "prediction" not in columns:
+            raise self.error(f"must contain the column prediction (found {', '.join(columns)})", _SHAPE)
+        return tuple(f"feature_{number}" for number in numbers)
+
+    def sample(self, names: tuple[str, ...], max_rows: int) -> tuple[Rows | None, int]:
+        """Return at most `max_rows` rows, chosen without bias, and how many the file has."""
+        window = Window(max_rows, float("inf"), SAMPLE_SEED)
+        total = 0
+        for features, predictions in self._chunks(names):
+            window.add(0.0, features, predictions)
+            total += len(features)
+        return window.sample(0.0), total
+
+    def predictions(self, schema: Schema, texts: list[str]) -> Predictions:
+        try:
+            return schema.predictions(texts)
+        except ValueError as error:
+            raise self.error(
+                f"has a prediction that is no {schema.kind} ({error})", "give every row one"
+            ) from None
+
+    def _header(self) -> list[object]:
+        try:
+            return list(pd.read_csv(self._path, nrows=0, encoding="utf-8-sig").columns)
+        except pd.errors.EmptyDataError:
+            raise self.error("is empty", "give a file with a header and rows") from None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+
+    def _chunks(self, names: tuple[str, ...]) -> Iterator[tuple[Features, Predictions]]:
+        try:
+            with pd.read_csv(
+                self._path,
+                usecols=[*names, "prediction"],
+                dtype={**dict.fromkeys(names, np.float64), "prediction": str},
+                na_values=dict.fromkeys(names, _MISSING),
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                chunksize=_CHUNK_ROWS,
+            ) as chunks:
+                for chunk in chunks:
+                    yield chunk[list(names)].to_numpy(), chunk["prediction"].to_numpy(dtype=object)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError | ValueError) -> DatasetError:
+        if isinstance(error, FileNotFoundError):
+            return self.error(
+                "is missing, no such file", f"set {self._role.upper()}_DATASET_URI to one that exists"
+            )
+        return self.error(f"cannot be read ({error})", "give a readable CSV whose features are numbers")

@@ -1,0 +1,175 @@
+"""Evidently behind one door: nothing else in Coalmine imports it.
+
+Importing it takes seconds and 275 MiB, hence only in `load_evidently`, which the service calls in the
+background once its port is open. Evidently chooses method and threshold by the reference (0.7.23: p-values up
+to 1000 rows, distances above), so each statistic travels with its method, threshold and severity.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from drift.errors import EvidentlyMissingError
+from drift.rows import Reference, Rows
+
+__all__ = ["NO_DATA", "ColumnDrift", "DriftReport", "PredictionDrift", "load_evidently", "run_report"]
+
+#: Method of a column that has no value in reference or window: Evidently would refuse the whole report.
+NO_DATA: Final = "no data"
+#: Evidently's own default: the dataset drifted when at least half of its features did.
+DRIFT_SHARE: Final = 0.5
+#: Floor of a p-value in a severity, so that p = 0 gives a number that JSON and Prometheus can hold.
+_SMALLEST_P_VALUE: Final = 1e-12
+_PREDICTION: Final = "prediction"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """What Evidently says of one column.
+
+    `severity` is the distance over its threshold, or the threshold over the p-value: above 1 means drift,
+    whatever the method. `statistic`, `threshold` and `severity` are None when `method` is `no data`.
+    """
+
+    name: str
+    method: str
+    statistic: float | None
+    threshold: float | None
+    drifted: bool
+    severity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionDrift(ColumnDrift):
+    """What Evidently says of the predictions; `psi` is the population stability index (drift from 0.1)."""
+
+    psi: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """One report: features in model order, and the page as HTML."""
+
+    features: tuple[ColumnDrift, ...]
+    prediction: PredictionDrift
+    dataset_drift: bool
+    drift_share: float
+    html: bytes
+
+
+def load_evidently() -> None:
+    """Import Evidently; later calls are free. Raises `EvidentlyMissingError`."""
+    os.environ["DO_NOT_TRACK"] = "1"  # Evidently reads it at import
+    try:
+        with _quiet():
+            import evidently.metrics  # noqa: PLC0415 - seconds and 275 MiB
+            import evidently.presets  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise EvidentlyMissingError(str(error)) from error
+
+
+def run_report(reference: Reference, current: Rows) -> DriftReport:
+    """Compare `current` with `reference` by Evidently's default methods."""
+    load_evidently()
+    names = reference.schema.feature_names
+    usable = [
+        name
+        for column, name in enumerate(names)
+        if np.isfinite(reference.rows.features[:, column]).any()
+        and np.isfinite(current.features[:, column]).any()
+    ]
+    with _quiet():
+        snapshot = _run(reference, current, usable)
+        html = snapshot.get_html_str(as_iframe=False).encode()
+        metrics = snapshot.dict()["metrics"]
+    share = next(
+        (float(metric["value"]["share"]) for metric in metrics if _type(metric) == "DriftedColumnsCount"), 0.0
+    )
+    columns = [_column(metric) for metric in metrics if _type(metric) == "ValueDrift"]
+    *features, prediction, psi = columns
+    by_name = {column.name: column for column in features}
+    return DriftReport(
+        features=tuple(
+            by_name.get(name) or ColumnDrift(name, NO_DATA, None, None, False, None) for name in names
+        ),
+        prediction=_with_psi(prediction, psi),
+        dataset_drift=bool(usable) and share >= DRIFT_SHARE,
+        drift_share=share,
+        html=html,
+    )
+
+
+def _run(reference: Reference, current: Rows, usable: list[str]) -> Any:  # noqa: ANN401 - Evidently ships no types
+    from evidently import DataDefinition, Dataset, Report  # noqa: PLC0415
+    from evidently.metrics import ValueDrift  # noqa: PLC0415
+    from evidently.presets import DataDriftPreset  # noqa: PLC0415
+
+    number = reference.schema.kind == "number"
+    # Always explicit: inferred types differ from dataset to dataset.
+    definition = DataDefinition(
+        numerical_columns=[*usable, _PREDICTION] if number else usable,
+        categorical_columns=[] if number else [_PREDICTION],
+    )
+
+    def dataset(rows: Rows) -> Any:  # noqa: ANN401
+        return Dataset.from_pandas(_frame(reference, rows, usable), data_definition=definition)
+
+    preset = [DataDriftPreset(columns=usable, drift_share=DRIFT_SHARE)] if usable else []
+    report = Report([*preset, ValueDrift(column=_PREDICTION), ValueDrift(column=_PREDICTION, method="psi")])
+    return report.run(dataset(current), dataset(reference.rows))  # current first
+
+
+def _frame(reference: Reference, rows: Rows, usable: list[str]) -> Any:  # noqa: ANN401
+    import pandas as pd  # noqa: PLC0415
+
+    # Evidently's parts disagree about infinity; all of them leave missing values out.
+    finite = np.where(np.isfinite(rows.features), rows.features, np.nan)
+    frame = pd.DataFrame(finite, columns=list(reference.schema.feature_names))[usable]
+    frame[_PREDICTION] = rows.predictions
+    return frame
+
+
+def _type(metric: dict[str, Any]) -> str:
+    return str(metric["config"]["type"]).rpartition(":")[2]
+
+
+def _column(metric: dict[str, Any]) -> ColumnDrift:
+    config = metric["config"]
+    method, threshold = str(config["method"]), float(config["threshold"])
+    statistic = float(metric["value"])
+    if "p_value" in method:
+        if np.isnan(statistic):  # chi-square of a single category (evidently #1929)
+            statistic = 1.0
+        severity, drifted = threshold / max(statistic, _SMALLEST_P_VALUE), statistic < threshold
+    else:
+        if np.isnan(statistic):
+            statistic = 0.0
+        severity, drifted = statistic / threshold, statistic >= threshold
+    return ColumnDrift(config["column"], method, statistic, threshold, drifted, severity)
+
+
+def _with_psi(prediction: ColumnDrift, psi: ColumnDrift) -> PredictionDrift:
+    assert psi.statistic is not None
+    return PredictionDrift(
+        prediction.name,
+        prediction.method,
+        prediction.statistic,
+        prediction.threshold,
+        prediction.drifted,
+        prediction.severity,
+        psi.statistic,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Deprecations inside Evidently and its libraries, and divisions by the spread of constant columns. The
+    # filters are those of the process; only the one evaluation thread comes here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,94 @@
+"""Rows that a model answered: features in model order, and the prediction of each row.
+
+A prediction is a label (classification) or a number (regression). Which of the two is decided once, on the
+reference, and the current rows follow: the same class may be written `1`, `1.0` or `"1"` on the two sides.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Features", "PredictionKind", "Predictions", "Reference", "Rows", "Schema", "infer_kind"]
+
+PredictionKind = Literal["label", "number"]
+Features = NDArray[np.float64]
+Predictions = NDArray[Any]
+
+#: Whole numbers with more distinct values than this are counts, not classes.
+MAX_WHOLE_NUMBER_LABELS: Final = 50
+
+_WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in columns.
+
+    `features` has shape (rows, features); what is missing is NaN. `predictions` has shape (rows,): label
+    texts (dtype object) or numbers (float64).
+    """
+
+    features: Features
+    predictions: Predictions
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a row must look like: the feature columns in order, and the kind of prediction."""
+
+    feature_names: tuple[str, ...]
+    kind: PredictionKind
+
+    def predictions(self, values: Sequence[object]) -> Predictions:
+        """Return `values` in one form, so that equal predictions are equal.
+
+        Raises `ValueError` when one is not of the kind of the schema.
+        """
+        if self.kind == "number":
+            return np.array([_number(value) for value in values], dtype=np.float64)
+        return np.array([_label(value) for value in values], dtype=object)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The dataset that current rows are compared with. `total_rows` counts those before sampling."""
+
+    schema: Schema
+    rows: Rows
+    total_rows: int
+
+
+def infer_kind(predictions: Sequence[str]) -> PredictionKind:
+    """Tell numbers from labels: numbers have a fraction somewhere, or too many distinct whole values."""
+    distinct = set(predictions)
+    try:
+        values = [_number(text) for text in distinct]
+    except ValueError:
+        return "label"
+    fractions = any(not value.is_integer() for value in values)
+    return "number" if fractions or len(set(values)) > MAX_WHOLE_NUMBER_LABELS else "label"
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{value!r} is not a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _label(value: object) -> str:
+    if not isinstance(value, (str, int, float)) or value == "":
+        raise ValueError(f"{value!r} is not a label")
+    text = str(value)
+    whole = _WHOLE_WITH_POINT.fullmatch(text)
+    return whole.group(1) if whole else text

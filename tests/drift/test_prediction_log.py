@@ -1,0 +1,186 @@
+"""The prediction log: read as it grows, each event once."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from drift.errors import PredictionLogError
+from drift.prediction_event import SkipReason
+from drift.prediction_log import MAX_LINE_BYTES, PredictionLog
+from drift.rows import Reference
+
+EventLine = Callable[..., bytes]
+HOUR = 3600.0
+
+
+def read(log: PredictionLog, now: float | None = None) -> int:
+    """Read the log and return how many rows the window has."""
+    rows = log.read(time.time() if now is None else now)
+    return 0 if rows is None else len(rows)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stable-0.log"
+
+
+@pytest.fixture
+def log(path: Path, reference: Reference) -> PredictionLog:
+    return PredictionLog(path, reference.schema, range_seconds=HOUR, max_rows=1000)
+
+
+def append(path: Path, *lines: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(b"".join(lines))
+
+
+def test_new_lines_join_what_was_read_before(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """Each read takes what was appended since; the window keeps the rest."""
+    append(path, event_line(), event_line())
+    assert read(log) == 2
+    append(path, event_line())
+    assert read(log) == 3
+    assert read(log) == 3
+
+
+def test_a_half_written_line_waits(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """A last line without its newline is neither counted nor skipped until it is complete."""
+    line = event_line()
+    append(path, event_line(), line[:50])
+    assert read(log) == 1
+    append(path, line[50:])
+    assert read(log) == 2
+    assert not log.take_skipped()
+
+
+def test_a_truncated_or_replaced_file_is_read_from_its_start(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """Rotation by truncation and by renaming both keep what was read and lose nothing new."""
+    append(path, event_line(), event_line())
+    assert read(log) == 2
+    path.write_bytes(event_line())
+    assert read(log) == 3
+    fresh = path.with_suffix(".new")
+    append(fresh, event_line(), event_line(), event_line(), event_line())
+    os.replace(fresh, path)
+    assert read(log) == 7
+
+
+def test_an_event_counts_once(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """Duplicates of (event_id, part) are dropped; parts of one request are different events."""
+    whole, first, second = (
+        event_line(event_id="a"),
+        event_line(event_id="b", part=0),
+        event_line(event_id="b", part=1),
+    )
+    append(path, whole, whole, first, second)
+    assert read(log) == 3
+    append(path, first)
+    assert read(log) == 3
+    assert log.take_skipped() == Counter({SkipReason.DUPLICATE: 2})
+
+
+def test_only_the_window_counts(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """Events older than the range are skipped, and those in it leave when their time comes."""
+    now = time.time()
+
+    def at(seconds: float) -> str:
+        return datetime.fromtimestamp(now + seconds, UTC).isoformat()
+
+    append(path, event_line(timestamp=at(-HOUR - 60)), event_line(timestamp=at(-HOUR + 60)), event_line())
+    assert read(log, now) == 2
+    assert log.take_skipped() == Counter({SkipReason.OUTSIDE_WINDOW: 1})
+    assert read(log, now + 120) == 1
+
+
+def test_a_clock_ahead_of_ours_keeps_no_row_for_ever(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """An event from the future counts as of now, and leaves the window like any other."""
+    append(path, event_line(timestamp="2999-01-01T00:00:00Z"))
+    now = time.time()
+    assert read(log, now) == 1
+    assert read(log, now + HOUR + 1) == 0
+
+
+def test_a_directory_is_all_of_its_logs(tmp_path: Path, reference: Reference, event_line: EventLine) -> None:
+    """Every `*.log` file counts, those that appear later too; other files do not."""
+    log = PredictionLog(tmp_path, reference.schema, range_seconds=HOUR, max_rows=1000)
+    append(tmp_path / "stable-0.log", event_line())
+    append(tmp_path / "notes.txt", event_line())
+    assert read(log) == 1
+    append(tmp_path / "canary-0.log", event_line(track="canary"))
+    assert read(log) == 2
+
+
+def test_the_window_is_a_sample_when_rows_are_many(
+    path: Path, reference: Reference, event_line: EventLine
+) -> None:
+    """Beyond `max_rows` the window has exactly so many rows."""
+    log = PredictionLog(path, reference.schema, range_seconds=HOUR, max_rows=20)
+    append(path, *(event_line([[1.0, 2.0, 3.0, 4.0]] * 5, ["setosa"] * 5) for _ in range(30)))
+    assert read(log) == 20
+
+
+def test_lines_that_are_not_json_are_counted_and_logged_once_a_read(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """A thousand broken lines make one log line with their number; blank lines are nothing."""
+    append(path, b"Traceback (most recent call last):\n" * 1000, b"\n\n", event_line())
+    with capture_logs() as logged:
+        assert read(log) == 1
+    assert log.take_skipped() == Counter({SkipReason.NOT_JSON: 1000})
+    assert [(line["event"], line["lines"]) for line in logged] == [("Skipping non-JSON log line", 1000)]
+
+
+def test_a_line_beyond_the_limit_is_skipped(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """A line longer than any event is cut and counted; the lines after it are read."""
+    append(path, b"x" * (3 * MAX_LINE_BYTES) + b"\n", event_line())
+    assert read(log) == 1
+    assert log.take_skipped() == Counter({SkipReason.NOT_JSON: 1})
+
+
+def test_a_missing_log_is_an_error_until_it_appears(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """The sentence names the file, the reason and the variable; the next read may succeed."""
+    with pytest.raises(PredictionLogError, match=r"stable-0\.log.*no such file.*CURRENT_DATASET_URI"):
+        read(log)
+    append(path, event_line())
+    assert read(log) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lines=st.lists(
+        st.just(b"event") | st.just(b"{}") | st.binary(max_size=30).map(lambda text: b"!" + text), max_size=12
+    ),
+    cuts=st.lists(st.integers(0, 4000), max_size=5),
+)
+def test_however_a_file_grows_each_line_counts_once(
+    lines: list[bytes], cuts: list[int], reference: Reference, event_line: EventLine
+) -> None:
+    """Any bytes, read at any moments of their writing: as many rows as events, all others counted."""
+    content = b"".join(
+        event_line() if line == b"event" else line.replace(b"\n", b"") + b"\n" for line in lines
+    )
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "a.log"
+        log = PredictionLog(path, reference.schema, range_seconds=HOUR, max_rows=1000)
+        written, rows = 0, 0
+        for cut in [*sorted(cuts), len(content)]:
+            append(path, content[written:cut])
+            written = max(written, min(cut, len(content)))
+            rows = read(log)
+    assert rows == lines.count(b"event")
+    assert log.take_skipped().total() == sum(line.startswith(b"!") for line in lines)
