@@ -33,7 +33,12 @@ class HttpServer:
         """
         self._socket = _bind(host, port, variable)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
         # uvicorn takes no signals outside the main thread, so the owner keeps them.

@@ -1,8 +1,9 @@
 """How a process ends: the first signal asks it to drain, the second ends it at once."""
 
+import contextlib
 import os
+import queue
 import signal
-import threading
 from types import FrameType
 from typing import Final
 
@@ -19,7 +20,10 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
+        self._asked = False
+        # Not an Event: a signal that arrives within Event.wait() would find its lock held by this very
+        # thread, and hang for ever. SimpleQueue.put is made for that.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -34,17 +38,21 @@ class StopSignals:
     @property
     def received(self) -> bool:
         """True once the process was asked to stop."""
-        return self._stop.is_set()
+        return self._asked
 
     def stop(self) -> None:
         """Ask to stop from within, as the first signal does."""
-        self._stop.set()
+        self._asked = True
+        self._wake.put(None)
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Block until the process is asked to stop, or the time is over; return whether it was asked."""
-        return self._stop.wait(timeout_seconds)
+        timeout = None if timeout_seconds is None else max(0.0, timeout_seconds)
+        with contextlib.suppress(queue.Empty):
+            self._wake.put(self._wake.get(timeout=timeout))  # and stays, for whoever waits next
+        return self._asked
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self._stop.is_set():
+        if self._asked:
             os._exit(128 + number)
-        self._stop.set()
+        self.stop()

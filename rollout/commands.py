@@ -1,0 +1,202 @@
+"""The commands of a rollout, as `invoke` calls them: parsed arguments in, exit code out."""
+
+import contextlib
+import getpass
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, ParamSpec
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rollout.console import choose_view, fail, write_json
+from rollout.errors import ExitCode, RolloutError, UsageError
+from rollout.events import RolloutEvent
+from rollout.local import LocalDriver, StackOptions, load_stack, stack_down, stack_up
+from rollout.local.stack import absolute_tracking_uri
+from rollout.machine import Outcome, Rollout
+from rollout.plan import Plan, load_plan
+from rollout.registry import MlflowRegistry
+from rollout.state import Home
+
+__all__ = ["DeployOptions", "deploy", "deploy_canary", "start_stack", "status", "stop_stack"]
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What `deploy-canary` was asked for."""
+
+    model_uri: str
+    plan: Path | None = None
+    target: str = "local"
+    home: Path = Path(".coalmine")
+    dry_run: bool = False
+    as_json: bool = False
+
+
+def _explained(command: Callable[P, int]) -> Callable[P, int]:
+    """Turn an error of ours into its sentence and exit code."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except RolloutError as error:
+            fail(str(error))
+            return int(error.exit_code)
+        except KeyboardInterrupt:
+            fail("interrupted; nothing was left half-started")
+            return int(ExitCode.ABORTED)
+
+    return run
+
+
+@_explained
+def deploy_canary(options: DeployOptions) -> int:
+    """Roll out a model version and return the exit code of the specification."""
+    if options.target != "local":
+        raise UsageError(
+            f"target {options.target!r} does not exist in this version: only `local` does, and it is the default"
+        )
+    plan = load_plan(options.plan)
+    home = Home(options.home)
+    registry = MlflowRegistry(load_stack(home).options.tracking_uri)
+    if options.dry_run:
+        return _show_plan(plan, registry, options)
+    with choose_view(as_json=options.as_json) as view:
+        return int(deploy(home, options.model_uri, plan, registry, view.notify).exit_code)
+
+
+def deploy(
+    home: Home, model_uri: str, plan: Plan, registry: MlflowRegistry, notify: Callable[[RolloutEvent], None]
+) -> Outcome:
+    """Roll out a model version on the local stack of `home`; every event is also kept as evidence."""
+
+    def record_and_notify(event: RolloutEvent) -> None:
+        home.record(str(event.data["rollout_id"]), event.as_dict())
+        notify(event)
+
+    with home.only_operator("a rollout"), _termination_interrupts():
+        actor = f"{_user()}@{socket.gethostname()}"
+        driver = LocalDriver(home)
+        return Rollout(plan, driver, registry, home, record_and_notify, actor=actor).run(model_uri)
+
+
+@_explained
+def start_stack(model_uri: str, home: Path, port: int, *, as_json: bool = False) -> int:
+    """Start stable behind Envoy."""
+    tracking_uri = absolute_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI"))
+    place = Home(home)
+    console = Console(highlight=False, soft_wrap=True, stderr=True)
+    progress = console.status("starting stable and Envoy …")
+    with place.only_operator("stack-up"), _termination_interrupts(), progress:
+        options = StackOptions(model_uri, tracking_uri, port=port)
+        stack, served = stack_up(place, options, MlflowRegistry(tracking_uri))
+    report = {
+        "address": stack.envoy.address,
+        "model": served.name,
+        "version": served.version,
+        "digest": served.digest,
+        "http": f"http://127.0.0.1:{stack.stable.http_port}",
+        "home": str(place.directory),
+    }
+    _show(report, "stack is up", as_json=as_json)
+    return 0
+
+
+@_explained
+def stop_stack(home: Path) -> int:
+    """End every process of the stack."""
+    place = Home(home)
+    with place.only_operator("stack-down"):
+        ended = stack_down(place)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"ended {', '.join(ended)}" if ended else f"nothing ran in {place.directory}")
+    return 0
+
+
+@_explained
+def status(home: Path, *, as_json: bool = False) -> int:
+    """Say what the stack serves and how the last rollout stands."""
+    place = Home(home)
+    stack = load_stack(place)
+    served = stack.stable.served_model()
+    state = place.load_state()
+    report: dict[str, Any] = {
+        "address": stack.envoy.address,
+        "stable": f"{served.name} version {served.version}",
+        "canary": stack.canary.model_uri if stack.canary else "none",
+    }
+    if state is not None:
+        report |= {
+            "rollout": state.rollout_id,
+            "of": state.model_uri,
+            "phase": str(state.phase),
+            "step": f"{state.step} of {state.steps}",
+            "weight": state.weight,
+            "because": state.reason,
+        }
+    _show(report, "local stack", as_json=as_json)
+    return 0
+
+
+def _show(report: dict[str, Any], title: str, *, as_json: bool) -> None:
+    if as_json:
+        write_json(report)
+        return
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    for key, value in report.items():
+        table.add_row(key, escape(str(value)))
+    Console(highlight=False).print(table)
+
+
+def _show_plan(plan: Plan, registry: MlflowRegistry, options: DeployOptions) -> int:
+    version = registry.resolve(options.model_uri)
+    if options.as_json:
+        write_json({"model_uri": version.uri, "plan": plan.model_dump(mode="json"), "digest": plan.digest})
+        return 0
+    table = Table(title=f"{version.uri} would go through", title_justify="left", box=None)
+    for column in ("step", "weight", "at least", "between"):
+        table.add_column(column)
+    for number, step in enumerate(plan.steps, start=1):
+        stay = f"{step.min_seconds:g} and {step.max_seconds:g} s"
+        table.add_row(str(number), f"{step.weight} %", f"{step.min_requests} canary calls", stay)
+    console = Console(highlight=False)
+    console.print(table)
+    checks = [name for name, check in plan.checks if check.enabled]
+    console.print(
+        f"checks: {', '.join(checks)} · alpha {plan.alpha:g} for all together · "
+        f"deadline {plan.deadline_seconds:g} s"
+    )
+    return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return "unknown"
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end a command the way Ctrl-C does: by rolling back."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
+    heard = [n for n in {signal.SIGTERM, hangup} if signal.getsignal(n) is not signal.SIG_IGN]  # as by nohup
+    previous = {number: signal.signal(number, interrupt) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

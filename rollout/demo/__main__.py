@@ -1,0 +1,80 @@
+"""`python -m rollout.demo`: tell the story, show the table, write the report."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from rollout.console import fail
+from rollout.errors import ExitCode, RolloutError
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; return 0 only when everything ended as the story expects."""
+    options = _parser().parse_args(arguments)
+    # A pipe has no width; the table needs some.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # A bar for one small file would only tear the screen.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    directory = options.keep or Path(tempfile.mkdtemp(prefix="coalmine-demo-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        code = _tell(directory.absolute(), options.report.absolute(), console)
+    except KeyboardInterrupt:
+        fail("interrupted; every process that the demo started has ended")
+        return 130
+    except RolloutError as error:
+        fail(f"{error}\nthe logs are in {directory}")
+        return int(error.exit_code)
+    if options.keep is None:
+        shutil.rmtree(directory, ignore_errors=True)
+    console.print(f"[dim]{time.monotonic() - began:.0f} s in all[/]")
+    return code
+
+
+def _tell(directory: Path, report_path: Path, console: Console) -> int:
+    from rollout.demo.report import draw_table, summarise, unexpected, write_report  # noqa: PLC0415
+    from rollout.demo.story import Story  # noqa: PLC0415  # --help and the first line must not wait for these
+
+    story = Story(directory, console)
+    with story.stage():
+        result = story.tell()
+    rows = summarise(result)
+    console.print()
+    console.print(draw_table(rows, result.ended - result.began))
+    write_report(report_path, result, rows)
+    console.print(f"report: {report_path}")
+    problems = unexpected(result)
+    for problem in problems:
+        fail(problem)
+    return int(ExitCode.ABORTED) if problems else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rollout.demo", description=__doc__)
+    parser.add_argument(
+        "--report", type=Path, default=Path("demo-report.html"), help="HTML report (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIRECTORY", help="keep registry, logs and stack state there"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Closed-loop client traffic: `python -m rollout.demo.traffic --address … --rows FILE --log FILE`.
+
+Each caller sends one row, waits for the answer, thinks, and sends the next, over a few long-lived channels.
+What it saw goes to the log, one JSON line an interval. It ends on SIGTERM, or when its parent ends.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from inference.client import PredictionClient
+from telemetry import StopSignals
+
+__all__ = ["main"]
+
+_INTERVAL_SECONDS: Final = 0.25
+_CHANNELS: Final = 2
+
+#: Nothing of a prediction takes this long; a call that does has failed.
+_TIMEOUT_SECONDS: Final = 5.0
+
+
+class Tally:
+    """What the callers saw since it was last taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._seconds: list[float] = []
+
+    def answered(self, version: str, seconds: float) -> None:
+        """Count a call that a model version answered."""
+        with self._lock:
+            self._versions[version] += 1
+            self._seconds.append(seconds)
+
+    def failed(self, code: str) -> None:
+        """Count a call that failed, by gRPC status."""
+        with self._lock:
+            self._failures[code] += 1
+
+    def take(self) -> dict[str, Any]:
+        """Return the figures of this interval and begin the next."""
+        with self._lock:
+            versions, failures, seconds = self._versions, self._failures, sorted(self._seconds)
+            self._versions, self._failures, self._seconds = Counter(), Counter(), []
+        return {
+            "at": time.time(),
+            "versions": versions,
+            "failures": failures,
+            "p50_ms": _quantile_ms(seconds, 0.50),
+            "p99_ms": _quantile_ms(seconds, 0.99),
+        }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Send traffic until told to stop."""
+    options = _parser().parse_args(arguments)
+    rows = _read_rows(options.rows, options.shift)
+    tally = Tally()
+    parent = os.getppid()
+    clients = [PredictionClient(options.address) for _ in range(_CHANNELS)]
+    with StopSignals() as signals, options.log.open("a", encoding="utf-8") as log:
+        callers = [
+            threading.Thread(
+                target=_call, args=(clients[n % _CHANNELS], rows, options.think, tally, signals, n)
+            )
+            for n in range(options.callers)
+        ]
+        for caller in callers:
+            caller.start()
+        while not signals.wait(_INTERVAL_SECONDS) and os.getppid() == parent:
+            _write(log, tally)
+        signals.stop()
+        for caller in callers:
+            caller.join()
+        _write(log, tally)
+    for client in clients:
+        client.close()
+    return 0
+
+
+def _call(
+    client: PredictionClient,
+    rows: list[list[float]],
+    think: float,
+    tally: Tally,
+    signals: StopSignals,
+    seed: int,
+) -> None:
+    chooser = random.Random(seed)
+    while not signals.received:
+        began = time.perf_counter()
+        try:
+            answer = client.predict([chooser.choice(rows)], timeout_seconds=_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            tally.failed(error.code().name)
+        else:
+            tally.answered(answer.model_version, time.perf_counter() - began)
+        signals.wait(think)
+
+
+def _write(log: Any, tally: Tally) -> None:  # noqa: ANN401  # a text file
+    log.write(json.dumps(tally.take()) + "\n")
+    log.flush()
+
+
+def _quantile_ms(seconds: list[float], share: float) -> float | None:
+    return round(seconds[min(len(seconds) - 1, int(share * len(seconds)))] * 1000, 3) if seconds else None
+
+
+def _read_rows(path: Path, shift: float) -> list[list[float]]:
+    """Read the feature columns (all but the last, the target), moved by `shift`."""
+    with path.open(newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))[1:]
+    return [[float(value) + shift for value in row[:-1]] for row in table]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rollout.demo.traffic", description=__doc__)
+    parser.add_argument("--address", required=True, help="gRPC address, HOST:PORT")
+    parser.add_argument(
+        "--rows", required=True, type=Path, help="CSV with feature columns and the target last"
+    )
+    parser.add_argument("--log", required=True, type=Path, help="file that gets one JSON line an interval")
+    parser.add_argument("--callers", type=int, default=4, help="callers at one time")
+    parser.add_argument(
+        "--think", type=float, default=0.01, help="seconds between an answer and the next call"
+    )
+    parser.add_argument("--shift", type=float, default=0.0, help="added to every feature: drifted traffic")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

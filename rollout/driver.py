@@ -1,0 +1,73 @@
+"""What a rollout needs from the place where it happens; `rollout.local` is one such place."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollout.counters import Counters
+from rollout.errors import ExitCode, RolloutError
+
+__all__ = ["CanaryCondition", "CanaryRefusedError", "Comparison", "Driver", "ServedModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What a server says that it serves."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryCondition:
+    """How the canary is: its own accuracy (None when not exported), and whether it takes traffic."""
+
+    accuracy: float | None
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows that both versions answered since the last comparison, and how many of them differently."""
+
+    rows: int
+    differing: int
+
+
+class CanaryRefusedError(RolloutError):
+    """The canary's server refused the model: a broken bundle, or a gate not passed."""
+
+    exit_code = ExitCode.ABORTED
+
+
+class Driver(Protocol):
+    """Starts and stops the canary, sets and confirms weights, reads counters. Every method may raise
+    `InfrastructureError`.
+    """
+
+    def stable_model(self) -> ServedModel:
+        """Ask stable what it serves."""
+
+    def start_canary(self, model_uri: str) -> ServedModel:
+        """Start a canary at weight 0 and return once it takes traffic.
+
+        Raises `CanaryRefusedError` when its server refuses the model.
+        """
+
+    def set_weight(self, weight: int, label: str) -> None:
+        """Send `weight` percent of the calls to the canary; return only once that is confirmed."""
+
+    def read_counters(self) -> Counters:
+        """Read the calls to both tracks since the counters began."""
+
+    def canary_condition(self) -> CanaryCondition:
+        """Ask how the canary is."""
+
+    def compare_outputs(self, value_tolerance_ratio: float) -> Comparison:
+        """Replay rows that stable answered since the last comparison to the canary."""
+
+    def promote_stable(self, model_uri: str) -> None:
+        """Make stable serve `model_uri` without losing a call; return once it does. May be repeated."""
+
+    def stop_canary(self) -> None:
+        """End the canary if there is one. The weight must be 0."""

@@ -1,0 +1,101 @@
+"""The driver of the local target: a canary process beside stable, and Envoy's files and counters."""
+
+from pathlib import Path
+
+from rollout.counters import Counters
+from rollout.driver import CanaryCondition, Comparison, ServedModel
+from rollout.errors import InfrastructureError
+from rollout.local.inference_process import InferenceProcess, start_inference
+from rollout.local.replay import Replay
+from rollout.local.stack import load_stack
+from rollout.state import Home
+
+__all__ = ["LocalDriver"]
+
+
+class LocalDriver:
+    """Drives the stack recorded in `home`. What it changes is recorded before a command could be killed."""
+
+    def __init__(self, home: Home) -> None:
+        """Raise `UsageError` when no stack runs there."""
+        self._home = home
+        self._stack = load_stack(home)
+        self._replay: Replay | None = None
+
+    def stable_model(self) -> ServedModel:
+        """Ask stable what it serves."""
+        return self._stack.stable.served_model()
+
+    def start_canary(self, model_uri: str) -> ServedModel:
+        """Start the canary's server, tell Envoy, and return once Envoy would send calls to it."""
+        self.stop_canary()
+        log = self._stack.log_for(self._home, "canary")
+        canary = start_inference("canary", model_uri, self._stack.options, log)
+        update = {"canary": canary, "servers_started": self._stack.servers_started + 1}
+        self._stack = self._stack.model_copy(update=update).save(self._home)
+        self._announce("with-canary")
+        self._stack.envoy.wait_until_healthy("canary")
+        self._replay = Replay(Path(self._stack.stable.log), canary.address)
+        return canary.served_model()
+
+    def set_weight(self, weight: int, label: str) -> None:
+        """Write the route file; return once Envoy names it as the one in use."""
+        self._stack.envoy.set_weight(weight, label)
+
+    def read_counters(self) -> Counters:
+        """Read Envoy's counters of both legs."""
+        return self._stack.envoy.read_counters()
+
+    def canary_condition(self) -> CanaryCondition:
+        """Ask Envoy for its health, and the canary for its accuracy."""
+        canary = self._canary()
+        if not self._stack.envoy.healthy("canary"):
+            return CanaryCondition(None, healthy=False)
+        try:
+            return CanaryCondition(canary.accuracy(), healthy=True)
+        except InfrastructureError:  # it died since Envoy's last probe
+            return CanaryCondition(None, healthy=False)
+
+    def compare_outputs(self, value_tolerance_ratio: float) -> Comparison:
+        """Replay rows from stable's prediction log to the canary."""
+        if self._replay is None:
+            self._replay = Replay(Path(self._stack.stable.log), self._canary().address)
+        return self._replay.compare(value_tolerance_ratio)
+
+    def promote_stable(self, model_uri: str) -> None:
+        """Swap stable in place; the record changes with it, so that a restart serves the same."""
+        self._stack.stable.reload(model_uri, self._stack.options.admin_token)
+        served = self.stable_model()
+        canary = self._stack.canary
+        # A canary that died since it was judged must not keep the promotion from being finished.
+        if canary and canary.process.find() and served.digest != canary.served_model().digest:
+            raise InfrastructureError(
+                f"stable serves digest {served.digest} after the swap to {model_uri}, and the canary that "
+                "was judged another one; the registry changed under the rollout"
+            )
+        stable = self._stack.stable.model_copy(update={"model_uri": model_uri})
+        self._stack = self._stack.model_copy(update={"stable": stable}).save(self._home)
+
+    def stop_canary(self) -> None:
+        """Take the canary's address from Envoy, then end its server, which drains first."""
+        if self._replay is not None:
+            self._replay.close()
+            self._replay = None
+        canary = self._stack.canary
+        if canary is None:
+            return
+        without = self._stack.model_copy(update={"canary": None})
+        try:
+            without.envoy.set_upstreams(without.stable.upstream, None, f"without-canary-{canary.grpc_port}")
+        finally:
+            canary.stop()
+            self._stack = without.save(self._home)
+
+    def _announce(self, label: str) -> None:
+        stack, canary = self._stack, self._canary()
+        stack.envoy.set_upstreams(stack.stable.upstream, canary.upstream, f"{label}-{canary.grpc_port}")
+
+    def _canary(self) -> InferenceProcess:
+        if self._stack.canary is None:
+            raise InfrastructureError("the stack has no canary; start the rollout again")
+        return self._stack.canary

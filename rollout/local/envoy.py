@@ -1,0 +1,231 @@
+"""A running Envoy: start it, tell it weights and addresses, read back what it uses and what it counted."""
+
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from rollout.counters import Counters, Histogram, TrackCounters
+from rollout.errors import InfrastructureError, UsageError
+from rollout.local import envoy_config
+from rollout.local.envoy_config import EnvoyPaths, Upstream, write_atomically
+from rollout.local.processes import (
+    ProcessRecord,
+    ended,
+    python_environment,
+    python_module,
+    start_detached,
+    stop,
+)
+
+__all__ = ["Envoy", "start_envoy"]
+
+#: How long Envoy may take to use a new file; it takes milliseconds.
+_CONFIRM_SECONDS: Final = 10.0
+
+_START_SECONDS: Final = 30.0
+
+#: Where each track's calls are counted: the leg that the weight sends them to.
+_LEGS: Final = {"stable": "stable", "canary": "canary_or_stable"}
+
+_COUNTER = re.compile(
+    r"cluster\.(stable|canary_or_stable)\."
+    r"(?:grpc\.inference\.v1\.InferenceService\.Predict\.(total|failure)|upstream_rq_(retry_success))"
+)
+_HISTOGRAM = re.compile(
+    r"cluster\.(stable|canary_or_stable)\.grpc\.inference\.v1\.InferenceService\.Predict\.upstream_rq_time"
+)
+
+
+class Envoy(BaseModel):
+    """An Envoy of ours, as the stack records it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    process: ProcessRecord
+    directory: str
+    host: str
+    port: int
+    admin: str
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return "Envoy"
+
+    @property
+    def paths(self) -> EnvoyPaths:
+        """Its files."""
+        return EnvoyPaths(Path(self.directory))
+
+    @property
+    def address(self) -> str:
+        """Where clients call."""
+        return f"{self.host}:{self.port}"
+
+    def set_weight(self, weight: int, version: str) -> None:
+        """Send `weight` percent to the canary leg; wait until Envoy does. Raises `InfrastructureError`."""
+        self._write(self.paths.routes, envoy_config.routes(weight, version))
+        self._confirm("http.ingress_grpc.rds.local", version, f"weight {weight} %")
+
+    def set_upstreams(self, stable: Upstream, canary: Upstream | None, version: str) -> None:
+        """Set the addresses and wait until Envoy uses them. Raises `InfrastructureError`."""
+        self._write(self.paths.clusters, envoy_config.clusters(stable, canary, version))
+        self._confirm("cluster_manager.cds", version, "the addresses of stable and canary")
+
+    def healthy(self, track: str) -> bool:
+        """Tell whether Envoy finds the track's server healthy. Raises `InfrastructureError`."""
+        name = f"cluster.{track}.membership_healthy"
+        return self._statistics(f"^{re.escape(name)}$").get(name) == 1
+
+    def wait_until_healthy(self, track: str, seconds: float = _CONFIRM_SECONDS) -> None:
+        """Wait until Envoy sends calls to the track's server. Raises `InfrastructureError`."""
+        deadline = time.monotonic() + seconds
+        while not self.healthy(track):
+            if time.monotonic() > deadline:
+                raise InfrastructureError(
+                    f"Envoy does not find the {track} server healthy within {seconds:g} s; "
+                    f"its log is {self.paths.log}"
+                )
+            time.sleep(0.02)
+
+    def read_counters(self) -> Counters:
+        """Read the calls that each weight leg got. Raises `InfrastructureError`.
+
+        A call counts as an error when its gRPC status was not OK, or when only the retry on stable saved it.
+        """
+        counted = self._statistics(_COUNTER.pattern)
+        histograms = self._histograms()
+        tracks = {}
+        for track, leg in _LEGS.items():
+            prefix = f"cluster.{leg}.grpc.inference.v1.InferenceService.Predict"
+            requests = counted.get(f"{prefix}.total", 0)
+            saved = counted.get(f"cluster.{leg}.upstream_rq_retry_success", 0)
+            errors = min(requests, counted.get(f"{prefix}.failure", 0) + saved)
+            tracks[track] = TrackCounters(requests, errors, histograms.get(leg, _no_calls()))
+        return Counters(tracks["stable"], tracks["canary"])
+
+    def stop(self) -> None:
+        """End Envoy and its owner."""
+        stop(self.process, 10)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise InfrastructureError(f"{path} cannot be written: {error.strerror}") from None
+
+    def _confirm(self, source: str, version: str, what: str) -> None:
+        deadline = time.monotonic() + _CONFIRM_SECONDS
+        name = f"{source}.version_text"
+        while True:
+            if self._statistics(f"^{re.escape(name)}$").get(name) == version:
+                return
+            if time.monotonic() > deadline:
+                rejected = self._statistics(f"^{re.escape(source)}.update_rejected$")
+                raise InfrastructureError(
+                    f"Envoy does not use {what} (version {version}) after {_CONFIRM_SECONDS:g} s; it refused "
+                    f"{rejected.get(source + '.update_rejected', 0)} files; its log is {self.paths.log}"
+                )
+            time.sleep(0.005)
+
+    def _statistics(self, pattern: str) -> dict[str, Any]:
+        answer = self._get("/stats", {"filter": pattern, "format": "json"})
+        return {stat["name"]: stat["value"] for stat in answer.json()["stats"] if "name" in stat}
+
+    def _histograms(self) -> dict[str, Histogram]:
+        query = {"filter": _HISTOGRAM.pattern, "format": "json", "histogram_buckets": "disjoint"}
+        found = {}
+        for stat in self._get("/stats", query).json()["stats"]:
+            for histogram in stat.get("histograms", []):
+                match = _HISTOGRAM.fullmatch(histogram["name"])
+                if match:
+                    found[match.group(1)] = _histogram(histogram["buckets"])
+        return found
+
+    def _get(self, path: str, query: dict[str, str]) -> httpx.Response:
+        try:
+            return httpx.get(f"http://{self.admin}{path}", params=query, timeout=5).raise_for_status()
+        except httpx.HTTPError as error:
+            raise InfrastructureError(
+                f"Envoy's admin interface at {self.admin} does not answer ({error}); its log is "
+                f"{self.paths.log}; `invoke stack-down` then `invoke stack-up` starts it again"
+            ) from None
+
+
+def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str, port: int) -> Envoy:
+    """Start an Envoy that sends every call to `stable`. Raises `UsageError` or `InfrastructureError`."""
+    _check_port(host, port)
+    paths.directory.mkdir(parents=True, exist_ok=True)
+    paths.admin_address.unlink(missing_ok=True)
+    write_atomically(paths.bootstrap, envoy_config.bootstrap(paths, host=host, port=port))
+    write_atomically(paths.routes, envoy_config.routes(0, "start"))
+    write_atomically(paths.clusters, envoy_config.clusters(stable, None, "start"))
+    command = python_module("rollout.local.envoy_owner", str(binary), "-c", str(paths.bootstrap))
+    command += ["--disable-hot-restart", "--admin-address-path", str(paths.admin_address), "-l", "warning"]
+    record = start_detached(command, python_environment(), paths.log)
+    try:
+        admin = _wait_until_live(record, paths)
+        envoy = Envoy(
+            process=record,
+            directory=str(paths.directory),
+            host=host,
+            port=_listener_port(admin),
+            admin=admin,
+        )
+        envoy.wait_until_healthy("stable")
+    except BaseException:  # also Ctrl-C: an Envoy that nobody knows of must not stay
+        stop(record, 5)
+        raise
+    return envoy
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"Envoy cannot listen on {host}:{port}: {error.strerror}; stop what listens there, or choose "
+                "another port with --port (0 lets the system choose)"
+            ) from None
+
+
+def _wait_until_live(record: ProcessRecord, paths: EnvoyPaths) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if ended(record) is not None:
+            break
+        admin = paths.admin_address.read_text().strip() if paths.admin_address.exists() else ""
+        if admin:
+            try:
+                if httpx.get(f"http://{admin}/ready", timeout=2).text.strip() == "LIVE":
+                    return admin
+            except httpx.HTTPError:
+                pass
+        time.sleep(0.02)
+    tail = paths.log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise InfrastructureError(f"Envoy did not start: {''.join(tail) or 'it said nothing'} (log: {paths.log})")
+
+
+def _listener_port(admin: str) -> int:
+    listeners = httpx.get(f"http://{admin}/listeners", params={"format": "json"}, timeout=5).json()
+    port: int = listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]
+    return port
+
+
+def _histogram(buckets: list[dict[str, Any]]) -> Histogram:
+    finite = [b for b in buckets if str(b["upper_bound"]).lower() not in ("inf", "infinity")]
+    above = sum(int(b["cumulative"]) for b in buckets if b not in finite)
+    bounds = tuple(float(b["upper_bound"]) / 1000 for b in finite)
+    return Histogram(bounds, (*(int(b["cumulative"]) for b in finite), above))
+
+
+def _no_calls() -> Histogram:
+    bounds = envoy_config.LATENCY_BOUNDS_SECONDS
+    return Histogram(bounds, (0,) * (len(bounds) + 1))

@@ -1,0 +1,112 @@
+"""Processes that outlive the command that started them, and that only we end."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from rollout.errors import InfrastructureError
+
+__all__ = ["ProcessRecord", "ended", "python_environment", "start_detached", "stop"]
+
+#: Start times of one process, read twice, may differ by rounding.
+_SAME_START_SECONDS: Final = 0.05
+
+# Keeps the handles of processes that this very process started, so that they are reaped when they end.
+_started: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
+
+
+class ProcessRecord(BaseModel):
+    """A process, by its number and its start: a reused number is never mistaken for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pid: int
+    started_at: float
+
+    def find(self) -> psutil.Process | None:
+        """Return the running process, or None when it has ended."""
+        handle = _started.get(self.pid)
+        if handle is not None:
+            handle.poll()
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_at) < _SAME_START_SECONDS
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def start_detached(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> ProcessRecord:
+    """Start a process that a Ctrl-C in this terminal does not reach; its output goes to `log`.
+
+    The log begins anew: what an earlier process said there must not be taken for this one's words.
+    Raises `InfrastructureError` when it cannot be started.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        with log.open("ab") as output:
+            handle = subprocess.Popen(
+                list(arguments),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise InfrastructureError(
+            f"{arguments[0]} cannot be started with log {log}: {error.strerror}"
+        ) from None
+    _started[handle.pid] = handle
+    return ProcessRecord(pid=handle.pid, started_at=psutil.Process(handle.pid).create_time())
+
+
+def stop(record: ProcessRecord, grace_seconds: float) -> bool:
+    """Ask a process to end, wait, then kill it; return whether it ended by itself. Fine when it is gone."""
+    process = record.find()
+    if process is None:
+        return True
+    try:
+        process.terminate()
+        process.wait(grace_seconds)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended between the two
+            process.kill()
+            process.wait(5)
+        return False
+    finally:
+        handle = _started.pop(record.pid, None)
+        if handle is not None:
+            # psutil may have reaped it; then poll() finds no child and calls it ended, which it is.
+            handle.poll()
+    return True
+
+
+def ended(record: ProcessRecord) -> int | None:
+    """Return the exit code of a process of ours that has ended, -1 when it is unknown, None while it runs."""
+    handle = _started.get(record.pid)
+    if handle is not None and handle.poll() is not None:
+        return handle.returncode
+    return None if record.find() else -1
+
+
+def python_environment() -> dict[str, str]:
+    """Return this process's environment with our packages importable from any working directory."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our modules with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]

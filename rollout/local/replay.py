@@ -1,0 +1,86 @@
+"""Agreement: rows that stable answered are sent to the canary as well, off the path of the users."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from drift.prediction_log import LogTail
+from inference.client import PredictionClient
+from rollout.driver import Comparison
+from rollout.errors import InfrastructureError
+
+__all__ = ["Replay"]
+
+#: Rows replayed at one look: enough to decide within a few looks, and a small extra load for the canary.
+_ROWS_PER_LOOK: Final = 64
+
+#: Statuses of a canary that cannot answer at all; what else it says about rows that stable answered differs.
+_SILENT: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,  # overload: says nothing about these rows
+    }
+)
+
+AnsweredRow = tuple[list[float], str | float]
+
+
+class Replay:
+    """Reads stable's prediction log as it grows and asks the canary the same rows.
+
+    The rows are a random sample of what came since the last look, so that bursts do not hide other traffic.
+    """
+
+    def __init__(self, stable_log: Path, canary_address: str) -> None:
+        self._tail = LogTail(stable_log)
+        self._canary = PredictionClient(canary_address)
+        self._random = random.Random(0)
+        for _ in self._tail.lines():  # what was logged before this rollout is not its evidence
+            pass
+
+    def close(self) -> None:
+        """Close the connection to the canary."""
+        self._canary.close()
+
+    def compare(self, value_tolerance_ratio: float) -> Comparison:
+        """Replay up to 64 of the rows logged since the last call."""
+        try:
+            answered = [row for line in self._tail.lines() for row in _answered_rows(line)]
+        except OSError as error:
+            raise InfrastructureError(f"stable's prediction log cannot be read: {error}") from None
+        sample = self._random.sample(answered, min(_ROWS_PER_LOOK, len(answered)))
+        if not sample:
+            return Comparison(0, 0)
+        try:
+            reply = self._canary.predict([features for features, _ in sample], shadow=True)
+        except grpc.RpcError as error:
+            return Comparison(0, 0) if error.code() in _SILENT else Comparison(len(sample), len(sample))
+        outputs: Sequence[str | float] = reply.labels or reply.values
+        pairs = zip(sample, outputs, strict=True)
+        differing = sum(not _same(output, found, value_tolerance_ratio) for (_, output), found in pairs)
+        return Comparison(len(sample), differing)
+
+
+def _answered_rows(line: bytes) -> list[AnsweredRow]:
+    """Return the rows of a prediction event with stable's outputs; nothing for every other line."""
+    try:
+        record = json.loads(line)
+        if record.get("logger") != "drift-monitoring":
+            return []
+        event: dict[str, Any] = json.loads(record["message"])
+        if event.get("event") != "prediction" or event.get("shadow"):
+            return []
+        return list(zip(event["features"], event["predictions"], strict=False))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _same(output: str | float, found: str | float, value_tolerance_ratio: float) -> bool:
+    if isinstance(output, str) or isinstance(found, str):
+        return output == found
+    return abs(found - output) <= value_tolerance_ratio * max(abs(output), 1e-9)

@@ -1,0 +1,159 @@
+"""The registry as a rollout sees it: versions to roll out, and the alias that says which one is champion."""
+
+import os
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from rollout.errors import InfrastructureError, RolloutError, UsageError
+
+__all__ = ["CHAMPION", "PREVIOUS", "MlflowRegistry", "ModelVersion", "Registry"]
+
+#: Alias of the version that serves by default; it moves last.
+CHAMPION: Final = "champion"
+#: Alias of the version that was champion before.
+PREVIOUS: Final = "previous"
+
+_FORMS: Final = "models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One immutable version of a registered model."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """The immutable URI."""
+        return f"models:/{self.name}/{self.version}"
+
+
+class Registry(Protocol):
+    """What a rollout asks of the registry."""
+
+    def resolve(self, model_uri: str) -> ModelVersion:
+        """Find the version that a URI names. Raises `UsageError` when there is none."""
+
+    def champion(self, name: str) -> str | None:
+        """Return the version that is champion, or None."""
+
+    def promote(self, version: ModelVersion, *, expected: str | None) -> None:
+        """Move `champion` to `version` if it still is at `expected`, and `previous` to where it was.
+
+        Calling it again after it succeeded changes nothing.
+        """
+
+
+class MlflowRegistry:
+    """An MLflow registry: `tracking_uri` is SQLite or a tracking server."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+        _refuse_missing_file(tracking_uri)
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # A registry that is down must be noticed in seconds; MLflow's own default is minutes of retries.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
+
+        self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        self._error: type[Exception] = mlflow.exceptions.MlflowException
+
+    def resolve(self, model_uri: str) -> ModelVersion:
+        """Find the version that a URI names. Raises `UsageError` or `InfrastructureError`."""
+        name, version, alias = _parse(model_uri)
+        try:
+            if alias:
+                found = self._client.get_model_version_by_alias(name, alias).version
+            elif version == "latest":
+                found = max((v.version for v in self._versions(name)), key=int)
+            else:
+                found = self._client.get_model_version(name, version).version
+        except (self._error, ValueError) as error:
+            raise self._explain(model_uri, name, error) from None
+        return ModelVersion(name, str(found))
+
+    def champion(self, name: str) -> str | None:
+        """Return the version that is champion, or None. Raises `InfrastructureError`."""
+        return self._alias(name, CHAMPION)
+
+    def promote(self, version: ModelVersion, *, expected: str | None) -> None:
+        """Move the aliases. Raises `InfrastructureError`, also when somebody else moved `champion`."""
+        current = self.champion(version.name)
+        if current == version.version:
+            return
+        if current != expected:
+            raise InfrastructureError(
+                f"alias {CHAMPION} of {version.name} was moved to version {current} by somebody else while "
+                f"version {version.version} was rolled out: stable serves {version.version}; decide which is "
+                "right and set the alias"
+            )
+        try:
+            if current is not None:
+                self._client.set_registered_model_alias(version.name, PREVIOUS, current)
+            self._client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        except self._error as error:
+            raise self._unreachable(error) from None
+
+    def _alias(self, name: str, alias: str) -> str | None:
+        try:
+            aliases = self._client.get_registered_model(name).aliases
+        except self._error as error:
+            raise self._explain(f"models:/{name}@{alias}", name, error) from None
+        version = aliases.get(alias)
+        return None if version is None else str(version)
+
+    def _versions(self, name: str) -> list[ModelVersion]:
+        found = self._client.search_model_versions(f"name = '{name}'")
+        return [ModelVersion(version.name, str(version.version)) for version in found]
+
+    def _explain(self, model_uri: str, name: str, error: Exception) -> RolloutError:
+        """Turn a refusal into a sentence that says what exists, or say that the registry is out of reach."""
+        try:
+            found = self._client.search_registered_models(max_results=1000)
+            models = sorted(model.name for model in found)
+            versions = sorted((v.version for v in self._versions(name)), key=int)
+            aliases = self._client.get_registered_model(name).aliases if name in models else {}
+        except self._error:
+            return self._unreachable(error)
+        if name not in models:
+            known = f"registered models are {', '.join(models)}" if models else "no model is registered there"
+            return UsageError(
+                f"{model_uri} does not exist: the registry {self.tracking_uri} has no model {name!r} "
+                f"({known}); train one with `invoke train`, or correct the name"
+            )
+        named = ", ".join(f"{alias} → {version}" for alias, version in sorted(aliases.items())) or "none"
+        return UsageError(
+            f"{model_uri} does not exist: model {name} has versions {', '.join(versions) or 'none'} and "
+            f"aliases {named}; choose one of them"
+        )
+
+    def _unreachable(self, error: Exception) -> InfrastructureError:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return InfrastructureError(
+            f"the registry {self.tracking_uri} cannot be used: {first_line}; "
+            "check MLFLOW_TRACKING_URI, the credentials and that the registry runs"
+        )
+
+
+def _parse(model_uri: str) -> tuple[str, str, str]:
+    """Split a URI into name, version and alias; the latter two exclude each other."""
+    path = model_uri.removeprefix("models:/")
+    name, at, alias = path.partition("@")
+    if path != model_uri and at and name and alias and "/" not in path:
+        return name, "", alias
+    name, slash, version = path.partition("/")
+    if path != model_uri and slash and name and (version.isdecimal() or version == "latest"):
+        return name, version, ""
+    raise UsageError(f"{model_uri!r} is not a model URI that can be rolled out: write {_FORMS}")
+
+
+def _refuse_missing_file(tracking_uri: str) -> None:
+    """MLflow would create an empty registry where a path is mistyped; say that there is none instead."""
+    prefix = "sqlite:///"
+    if tracking_uri.startswith(prefix) and not os.path.exists(tracking_uri.removeprefix(prefix)):
+        raise UsageError(
+            f"there is no registry at {tracking_uri}: train a model first with `invoke train`, or set "
+            "MLFLOW_TRACKING_URI to where the models are"
+        )

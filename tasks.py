@@ -1,0 +1,150 @@
+"""The acts of Coalmine: `invoke --list` shows them, `invoke --help TASK` explains one.
+
+Each task is a thin call of code that lives in a package; exit codes pass through unchanged.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke import Context, Exit, task
+
+_HOME = "directory that holds the stack and its rollouts"
+_JSON = "write JSON for machines"
+
+
+def _end(code: int) -> None:
+    if code:
+        raise Exit(code=code)
+
+
+def _module(module: str, *arguments: str) -> None:
+    _end(subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode)
+
+
+@task(
+    help={
+        "data": "CSV file to check; the built-in Iris table when it is not given",
+        "target": "name of its target column",
+        "config": "configuration file (default: coalmine.toml when there is one)",
+    }
+)
+def validate_data(_context: Context, data: str = "", target: str = "", config: str = "") -> None:
+    """Check a table against its contract and write data/processed/. Exit codes: 0 valid, 5 violations."""
+    arguments = [*_option("--data", data), *_option("--target", target), *_option("--config", config)]
+    _module("training.validate", *(arguments or ["--sample"]))
+
+
+@task(
+    help={
+        "config": "configuration file (default: coalmine.toml when there is one)",
+        "data": "CSV file to train on instead of the configured one",
+        "target": "name of its target column",
+        "alias": "alias to give the new version, such as challenger",
+        "output": "file that gets the MODEL_URI line as well",
+    }
+)
+def train(
+    _context: Context, config: str = "", data: str = "", target: str = "", alias: str = "", output: str = ""
+) -> None:
+    """Train, check and register a model; the last line of the output is MODEL_URI=models:/NAME/VERSION."""
+    options = {"--config": config, "--data": data, "--target": target, "--alias": alias, "--output": output}
+    _module("training.train", *(part for flag, value in options.items() for part in _option(flag, value)))
+
+
+@task
+def serve(_context: Context) -> None:
+    """Serve a model over gRPC in this terminal; settings come from the environment (python -m inference --help)."""
+    _module("inference")
+
+
+@task
+def drift(_context: Context) -> None:
+    """Run the drift monitor in this terminal; settings come from the environment (python -m drift --help)."""
+    _module("drift")
+
+
+@task(
+    help={
+        "model_uri": "what stable serves: models:/NAME/VERSION or models:/NAME@ALIAS",
+        "port": "Envoy's gRPC port on 127.0.0.1; 0 lets the system choose",
+        "home": _HOME,
+        "json": _JSON,
+    }
+)
+def stack_up(
+    _context: Context,
+    model_uri: str = "models:/iris@champion",
+    port: int = 50051,
+    home: str = ".coalmine",
+    json: bool = False,
+) -> None:
+    """Start stable behind a real Envoy. The first model ever served becomes champion."""
+    from rollout import commands
+
+    _end(commands.start_stack(model_uri, Path(home), port, as_json=json))
+
+
+@task(help={"home": _HOME})
+def stack_down(_context: Context, home: str = ".coalmine") -> None:
+    """End every process of the local stack."""
+    from rollout import commands
+
+    _end(commands.stop_stack(Path(home)))
+
+
+@task(
+    help={
+        "model_uri": "version to roll out: models:/NAME/VERSION, or an alias, which is resolved once",
+        "plan": "plan file (TOML); a careful default plan when it is not given",
+        "target": "where: local",
+        "dry_run": "show what would happen, touch nothing",
+        "home": _HOME,
+        "json": _JSON,
+    }
+)
+def deploy_canary(
+    _context: Context,
+    model_uri: str,
+    plan: str = "",
+    target: str = "local",
+    dry_run: bool = False,
+    home: str = ".coalmine",
+    json: bool = False,
+) -> None:
+    """Roll out a model under live traffic: promote it or roll it back by evidence.
+
+    Exit codes: 0 promoted, 1 aborted and rolled back, 2 wrong usage, 3 inconclusive (rolled back),
+    4 infrastructure error (stable left serving). Run the same command again after a kill.
+    """
+    from rollout import commands
+
+    options = commands.DeployOptions(
+        model_uri, Path(plan) if plan else None, target, Path(home), dry_run=dry_run, as_json=json
+    )
+    _end(commands.deploy_canary(options))
+
+
+@task(help={"home": _HOME, "json": _JSON})
+def canary_status(_context: Context, home: str = ".coalmine", json: bool = False) -> None:
+    """Say what the local stack serves and how the last rollout stands."""
+    from rollout import commands
+
+    _end(commands.status(Path(home), as_json=json))
+
+
+@task(help={"report": "where the HTML report is written"})
+def demo(_context: Context, report: str = "demo-report.html") -> None:
+    """Run the whole story on embedded defaults: train, serve, promote, roll back, watch drift."""
+    _module("rollout.demo", "--report", report)
+
+
+@task(help={"port": "port of the web interface on 127.0.0.1"})
+def mlflow_ui(_context: Context, port: int = 5000) -> None:
+    """Open MLflow's web interface on the registry in the working directory."""
+    arguments = ["server", "--backend-store-uri", "sqlite:///mlflow.db", "--host", "127.0.0.1"]
+    _module("mlflow", *arguments, "--port", str(port))
+
+
+def _option(flag: str, value: str) -> list[str]:
+    return [flag, value] if value else []
