@@ -1,0 +1,204 @@
+"""The two commands as a user meets them: help, results, and one clear sentence for each bad input."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from training import train, validate
+from training.errors import ExitCode
+
+Csv = Callable[[str], Path]
+
+
+def rows(label: str = "{0}", count: int = 30) -> str:
+    return "a,b,y\n" + "".join(f"{i},{i / 8},{label.format('uv'[i % 2])}\n" for i in range(count))
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "sentence"),
+    [
+        ("", "y", "the file is empty"),
+        ("a,y\n", "y", "at least 20 rows are needed (found 0)"),
+        (rows(), "label", "label: the column is missing; the table has a, b, y"),
+        (rows("only"), "y", "at least two different labels are needed (found 'only' only)"),
+        (rows().replace("3,0.375", "3,"), "y", "row 4, b: must not be missing"),
+        (rows().replace("3,0.375", "3,oops"), "y", "row 4, b: must be a number (found 'oops')"),
+        (rows().replace("3,0.375", "3,inf"), "y", "row 4, b: must be a finite number"),
+    ],
+    ids=["empty", "header", "target", "one class", "missing", "text", "infinite"],
+)
+def test_bad_table_is_one_sentence_for_both_commands(
+    csv: Csv, capsys: pytest.CaptureFixture[str], text: str, target: str, sentence: str
+) -> None:
+    """Exit 5 with the place and the remedy; nothing is written, registered or printed as a result."""
+    arguments = ["--data", str(csv(text)), "--target", target]
+    assert validate.main([*arguments, "--json"]) == ExitCode.CONTRACT
+    assert sentence in capsys.readouterr().err
+    assert train.main([*arguments, "--quiet"]) == ExitCode.CONTRACT
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = [line for line in shown.err.splitlines() if not line.startswith("note:")]
+    assert line.startswith("training.train: the table ")
+    assert sentence in line
+    assert [path.name for path in Path().iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (
+            ["--data", "nowhere.csv", "--target", "y"],
+            2,
+            "nowhere.csv cannot be read: the file does not exist",
+        ),
+        (["--config", "nowhere.toml"], 2, "nowhere.toml: 1 setting is wrong"),
+        (
+            ["--config", "bad.toml"],
+            2,
+            "[split] sed: there is no such key; keys of [split] are test_ratio, seed",
+        ),
+        (["--config", "class.toml"], 2, "did you mean sklearn.ensemble.RandomForestClassifier"),
+        (["--param", "n_estimatorz=3"], 2, "did you mean n_estimators?"),
+        (["--model-name", "a/b"], 2, "[model] name: string should match pattern"),
+        (["--no-register"], 2, "say --bundle-dir DIR as well"),
+        (["--no-register", "--bundle-dir", "b", "--alias", "x"], 2, "an alias needs a registered version"),
+        (["--no-register", "--bundle-dir", "full"], 2, "it exists and is not empty"),
+        (["--no-register", "--bundle-dir", "bad.toml/b"], 4, "cannot be written: "),
+        (["--no-register", "--bundle-dir", "/proc/nowhere/b"], 4, "cannot be written: "),
+    ],
+)
+def test_wrong_usage_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
+) -> None:
+    """What was asked, what exists, what to do; never a traceback."""
+    Path("bad.toml").write_text("[split]\nsed = 1\n")
+    Path("class.toml").write_text('[estimator]\nclass = "sklearn.ensemble.RandomForrestClassifier"\n')
+    Path("full").mkdir()
+    Path("full/file").touch()
+    assert train.main([*arguments, "--quiet"]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert sentence in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("text", ["n_estimators", "=3", "criterion=gini", "a b=3", "a=1\nb=2", "a="])
+def test_parameter_that_is_not_toml_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """argparse exits 2 and shows how to write a parameter, quotes included."""
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--param", text])
+    assert "write NAME=VALUE, as in n_estimators=50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alias", ["latest", "v3", "a b", ""])
+def test_alias_that_mlflow_refuses_is_refused_first(capsys: pytest.CaptureFixture[str], alias: str) -> None:
+    """Not after the training."""
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["--alias", alias])
+    assert "cannot be an alias" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [train, validate])
+def test_help_teaches(capsys: pytest.CaptureFixture[str], command: object) -> None:
+    """Examples and exit codes are in the help."""
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])  # type: ignore[attr-defined]
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert "exit codes: 0" in shown
+
+
+def test_sample_is_validated_and_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """--sample writes the canonical Iris table, whatever a coalmine.toml beside it says, and prints its digest."""
+    Path("coalmine.toml").write_text('[dataset]\nsource = "other.csv"\ntarget = "y"\n')
+    assert validate.main(["--sample"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    written = pd.read_csv("data/processed/iris.csv")
+    assert list(written.columns)[-1] == "species"
+    assert shown.splitlines()[-1].startswith("valid: data/processed/iris.csv (sha256 ")
+    assert validate.main(["--sample", "--data", "x.csv"]) == ExitCode.USAGE
+    assert "leave out --data" in capsys.readouterr().err
+
+
+def test_json_report_is_one_object_on_standard_output(csv: Csv, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs read validity, counts and places; an old valid table is not overwritten by a broken one."""
+    path = str(csv(rows()))
+    assert validate.main(["--data", path, "--target", "y", "--json", "--output", "ok.csv"]) == ExitCode.OK
+    report = json.loads(capsys.readouterr().out)
+    assert (report["valid"], report["rows"], report["output"]) == (True, 30, "ok.csv")
+    before = Path("ok.csv").read_bytes()
+    csv(rows().replace("3,0.375", "3,"))
+    assert (
+        validate.main(["--data", path, "--target", "y", "--json", "--output", "ok.csv"]) == ExitCode.CONTRACT
+    )
+    report = json.loads(capsys.readouterr().out)
+    expected = {"row": 4, "column": "b", "value": None, "rule": "must not be missing"}
+    assert report["violations"] == [expected]
+    assert Path("ok.csv").read_bytes() == before
+
+
+def test_output_of_validate_trains_the_same_model(csv: Csv, capsys: pytest.CaptureFixture[str]) -> None:
+    """The written table is the one that the lineage names: validating it again changes nothing."""
+    source = str(csv(rows()))
+    assert validate.main(["--data", source, "--target", "y", "--json", "--output", "1.csv"]) == ExitCode.OK
+    first = json.loads(capsys.readouterr().out)["sha256"]
+    assert validate.main(["--data", "1.csv", "--target", "y", "--json", "--output", "2.csv"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["sha256"] == first
+
+
+@pytest.mark.slow
+def test_full_disk_is_a_sentence(run: Callable[..., Any], tmp_path: Path) -> None:
+    """A file that cannot grow ends the command with exit 4; the bundle directory does not appear."""
+    # A real limit on the size of files, set by the shell: what a full disk does to write(2).
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+        "sys.argv = ['train', '--no-register', '--bundle-dir', 'out', '--quiet']\n"
+        "runpy.run_module('training.train', run_name='__main__')\n"
+    )
+    done = run("limited")
+    assert (done.code, done.stdout) == (4, "")
+    assert "cannot be written: File too large; free space there" in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["limited.py"]
+
+
+@pytest.mark.slow
+def test_model_uri_is_printed_even_when_its_file_cannot_be_written(
+    registry: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/full has no space: the version that exists is told on standard output, then the error."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    monkeypatch.setenv("GITHUB_OUTPUT", "/dev/full")
+    assert (
+        train.main(["--quiet", "--param", "n_estimators=3", "--model-name", "full"])
+        == ExitCode.INFRASTRUCTURE
+    )
+    shown = capsys.readouterr()
+    assert shown.out == "MODEL_URI=models:/full/1\n"
+    assert "/dev/full cannot be written: No space left on device" in shown.err
+
+
+@pytest.mark.slow
+def test_somebody_elses_table_becomes_a_version(
+    registry: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CSV with whole numbers and odd labels, end to end, under its own name."""
+    frame = pd.DataFrame({"n": np.arange(60) % 9, "x": np.arange(60) / 7})
+    frame["kind"] = np.where(frame["n"] > 4, 'the "big" ones', "klein, ü")
+    frame.to_csv("my table.csv", index=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    arguments = ["--data", "my table.csv", "--target", "kind", "--bundle-dir", "out", "--quiet"]
+    assert train.main(arguments) == ExitCode.OK
+    assert capsys.readouterr().out == "MODEL_URI=models:/my-table/1\n"
+    manifest = json.loads(Path("out/manifest.json").read_bytes())
+    assert manifest["classes"] == ["klein, ü", 'the "big" ones']
+    types = [feature["type"] for feature in manifest["features"]]
+    assert types == ["FEATURE_TYPE_INTEGER", "FEATURE_TYPE_FLOAT"]
+    assert registry.get_registered_model("my-table").name == "my-table"

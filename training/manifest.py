@@ -1,0 +1,146 @@
+"""The manifest: the message that describes a bundle, its golden rows, and its form as a file."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.message import Message
+
+from protos.inference.v1.manifest_pb2 import (
+    BundleFile,
+    Feature,
+    FeatureType,
+    GoldenRow,
+    Lineage,
+    ModelManifest,
+    Parity,
+    Runtime,
+)
+from training.errors import BundleError
+from training.fit import FittedModel
+
+__all__ = [
+    "MANIFEST_FILE",
+    "SCHEMA_VERSION",
+    "build_manifest",
+    "list_files",
+    "manifest_from_json",
+    "message_to_json",
+]
+
+MANIFEST_FILE: Final = "manifest.json"
+SCHEMA_VERSION: Final = 1
+
+#: About so many rows must reproduce at load: enough to meet every class, few enough to cost nothing.
+_GOLDEN_ROWS: Final = 16
+_MOST_GOLDEN_ROWS: Final = 256
+_READ_BYTES: Final = 1 << 20
+
+
+def build_manifest(
+    model: FittedModel,
+    *,
+    name: str,
+    sklearn_file: str,
+    files: list[BundleFile],
+    lineage: Lineage,
+    parity: Parity,
+) -> ModelManifest:
+    """Put together what a server must know; the runtime follows from `parity`."""
+    return ModelManifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        task=model.plan.task,
+        features=_features(model),
+        classes=[str(label) for label in model.classes],
+        runtime=Runtime.RUNTIME_ONNX if parity.passed else Runtime.RUNTIME_SKLEARN,
+        sklearn_file=sklearn_file,
+        files=files,
+        lineage=lineage,
+        parity=parity,
+        golden_rows=_golden_rows(model),
+    )
+
+
+def _features(model: FittedModel) -> list[Feature]:
+    whole, fraction = FeatureType.FEATURE_TYPE_INTEGER, FeatureType.FEATURE_TYPE_FLOAT
+    types = model.table.frame[list(model.table.features)].dtypes
+    return [
+        Feature(name=name, type=whole if kind.kind in "iu" else fraction)
+        for name, kind in zip(model.table.features, types, strict=True)
+    ]
+
+
+def _golden_rows(model: FittedModel) -> list[GoldenRow]:
+    """Return rows of the table with what scikit-learn says to them in float32."""
+    features = model.table.frame[list(model.table.features)]
+    chosen = _spread(model)
+    inputs = model.inputs(features.iloc[chosen])
+    numbers = features.iloc[chosen].to_numpy(np.float64).tolist()
+    predicted = model.predict(inputs).tolist()
+    if not model.plan.is_classification:
+        return [GoldenRow(features=row, value=value) for row, value in zip(numbers, predicted, strict=True)]
+    shares = model.probabilities(inputs).tolist()
+    return [
+        GoldenRow(features=row, class_index=index, probabilities=share)
+        for row, index, share in zip(numbers, predicted, shares, strict=True)
+    ]
+
+
+def _spread(model: FittedModel) -> list[int]:
+    """Choose rows evenly over the table, in turn from each class (for regression: over the sorted values)."""
+    target = model.table.frame[model.table.target].to_numpy()
+    if not model.plan.is_classification:
+        order = np.argsort(target, kind="stable")
+        return sorted(set(order[np.linspace(0, len(order) - 1, _GOLDEN_ROWS).round().astype(int)].tolist()))
+    groups = [np.flatnonzero(target == label) for label in model.classes][:_MOST_GOLDEN_ROWS]
+    each = -(-_GOLDEN_ROWS // len(groups))
+    chosen: list[int] = []
+    for group in groups:
+        places = np.linspace(0, len(group) - 1, min(each, len(group))).round().astype(int)
+        chosen += group[places].tolist()
+    return sorted(chosen)
+
+
+def list_files(directory: Path) -> list[BundleFile]:
+    """Return every file below `directory` but the manifest, sorted by path, with digest and size."""
+    found = sorted(
+        (path.relative_to(directory).as_posix(), path) for path in directory.rglob("*") if path.is_file()
+    )
+    return [
+        BundleFile(path=name, sha256=_sha256(path), size_bytes=path.stat().st_size)
+        for name, path in found
+        if name != MANIFEST_FILE
+    ]
+
+
+def message_to_json(message: Message) -> bytes:
+    """Return protobuf JSON with the field names of the `.proto`, zeros and empty lists written out."""
+    text = MessageToJson(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=1
+    )
+    return text.encode() + b"\n"
+
+
+def manifest_from_json(content: bytes, bundle: str) -> ModelManifest:
+    """Parse `manifest.json`. Raises `BundleError` for anything but a manifest of a version known here."""
+    try:
+        manifest = Parse(content.decode(), ModelManifest())
+    except (ParseError, UnicodeDecodeError) as error:
+        raise BundleError(bundle, f"{MANIFEST_FILE} is not a manifest: {error}") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        reason = (
+            f"its manifest has schema version {manifest.schema_version}, and {SCHEMA_VERSION} is known here"
+        )
+        raise BundleError(bundle, reason)
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""Places: written so that a reader never sees half a file or half a directory, named without credentials."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from training.errors import ConfigError, StorageError
+
+__all__ = ["describe", "public_uri", "staged_directory", "storage_errors", "write_atomically"]
+
+
+def describe(error: OSError) -> str:
+    """Return the reason in the system's words, without its number."""
+    return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path | str) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StorageError` about `path`, or the file that the error names."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(str(error.filename or path), describe(error)) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` aside, sync it and rename it to `path`. Raises `StorageError`."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(aside, 0o666 & ~_umask())  # mkstemp makes files that only the owner reads
+            os.replace(aside, path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def staged_directory(destination: Path | None) -> Iterator[Path]:
+    """Yield an empty directory that becomes `destination` when the block ends well, else vanishes.
+
+    With None it always vanishes. It is made before the work starts, so that a place that cannot be written
+    is known at once. Raises `ConfigError` when `destination` holds something already, and `StorageError`.
+    """
+    if destination is None:
+        with storage_errors(tempfile.gettempdir()):
+            aside = Path(tempfile.mkdtemp(prefix="coalmine-bundle-"))
+    else:
+        destination = destination.absolute()
+        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+            problem = "--bundle-dir: it exists and is not empty; name a new directory, or remove it first"
+            raise ConfigError([problem], source=str(destination))
+        with storage_errors(destination):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield aside
+        if destination is not None:
+            with storage_errors(destination):
+                aside.chmod(0o777 & ~_umask())
+                if destination.exists():
+                    destination.rmdir()  # empty, as checked; Windows renames onto nothing that exists
+                aside.rename(destination)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def public_uri(source: str) -> str:
+    """Return a URI without user, password and query; a path unchanged."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    if not parts.netloc:
+        return source  # sqlite:///path: urlunsplit would drop the empty authority
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,158 @@
+"""`python -m training.train`: a table becomes a verified bundle and a registered version."""
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from training.command_line import add_config_flags, parse_parameter, read_config, run_as_process, run_command
+from training.config import Config
+from training.errors import ConfigError, ExitCode
+from training.storage import storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    from training.pipeline import TrainingOutcome
+
+__all__ = ["main"]
+
+#: Where versions go when MLFLOW_TRACKING_URI is not set; MLflow keeps their files in ./mlruns beside it.
+_DEFAULT_TRACKING_URI: Final = "sqlite:///mlflow.db"
+
+#: MLflow reads these when it is imported; a user's own values win.
+_MLFLOW_DEFAULTS: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+_EXAMPLES: Final = """\
+examples:
+  python -m training.train                                  Iris, a random forest, ./mlflow.db
+  python -m training.train --data flowers.csv --target species --param n_estimators=50
+  python -m training.train --param 'criterion="entropy"' --seed 1 --alias champion
+  python -m training.train --no-register --bundle-dir out   no MLflow tracking; serve it from out
+  MLFLOW_TRACKING_URI=http://mlflow:5000 python -m training.train --output uri.env
+
+The last line on standard output is MODEL_URI=models:/NAME/VERSION (with --no-register MODEL_PATH=DIR);
+everything else goes to standard error. Under GitHub Actions model_uri (or model_path), accuracy and digest
+become outputs of the step.
+
+exit codes: 0 registered, 1 refused by a gate, 2 wrong usage or configuration, 4 infrastructure,
+5 the table breaks its data contract
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (None: the process's own) and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command("training.train", lambda: _run(arguments, os.environ))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description="Train a scikit-learn model on a validated table, judge it by its gates, compile it to "
+        "ONNX, and register the verified bundle as a version in MLflow.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_config_flags(parser)
+    add = parser.add_argument
+    add("--model-name", metavar="NAME", help="registered model name (default: the name of the dataset)")
+    add("--seed", type=int, metavar="N", help="seed of split and estimator (default: 7)")
+    add(
+        "--param",
+        type=parse_parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the estimator, VALUE in TOML syntax; may be repeated",
+    )
+    add("--bundle-dir", type=Path, metavar="DIR", help="leave the bundle in DIR, which must be new or empty")
+    add("--no-register", action="store_true", help="only make the bundle; needs --bundle-dir")
+    add("--alias", type=_alias, metavar="NAME", help="point this alias at the new version, as the last step")
+    add("--output", type=Path, metavar="FILE", help="write the last line to FILE as well")
+    add("--quiet", action="store_true", help="show nothing but errors and the result")
+    return parser
+
+
+def _alias(text: str) -> str:
+    # The rules of MLflow, asked before an hour of training and not after it.
+    if not re.fullmatch(r"[\w.-]{1,255}", text) or text == "latest" or re.fullmatch(r"[vV]\d+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be an alias: use letters, digits, dots and dashes, not `latest` nor `v1`"
+        )
+    return text
+
+
+def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:
+    config = _config(arguments)
+    for name, value in _MLFLOW_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # After the flags are known to be right: pandas and scikit-learn take two seconds to import.
+    from training import pipeline, report  # noqa: PLC0415
+
+    tracking_uri = None
+    if not arguments.no_register:
+        tracking_uri = environment.get("MLFLOW_TRACKING_URI")
+        if not tracking_uri:
+            tracking_uri = _DEFAULT_TRACKING_URI
+            if not arguments.quiet:
+                report.show_note(f"MLFLOW_TRACKING_URI is not set; using {tracking_uri} and ./mlruns here")
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome = pipeline.run_training(
+            config,
+            tracking_uri=tracking_uri,
+            bundle_dir=arguments.bundle_dir,
+            alias=arguments.alias,
+            progress=report.Progress(quiet=arguments.quiet),
+        )
+    name, value = _result(outcome)
+    report.write_result(f"{name}={value}")
+    if arguments.output is not None:
+        write_atomically(arguments.output, f"{name}={value}\n".encode())
+    if environment.get("GITHUB_OUTPUT"):
+        _append_step_outputs(Path(environment["GITHUB_OUTPUT"]), {name.lower(): value}, outcome)
+    return ExitCode.OK
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    problems = []
+    if arguments.no_register and arguments.bundle_dir is None:
+        problems.append("--no-register: the bundle needs a place; say --bundle-dir DIR as well")
+    if arguments.no_register and arguments.alias is not None:
+        problems.append("--alias: an alias needs a registered version; leave out --no-register")
+    if problems:
+        raise ConfigError(problems)
+    sections: dict[str, Mapping[str, Any]] = {
+        "model": {"name": arguments.model_name},
+        "split": {"seed": arguments.seed},
+        "estimator": {"parameters": dict(arguments.param)},
+    }
+    return read_config(arguments, **sections)
+
+
+def _result(outcome: "TrainingOutcome") -> tuple[str, str]:
+    if outcome.model_uri is not None:
+        return "MODEL_URI", outcome.model_uri
+    assert outcome.bundle_dir is not None
+    return "MODEL_PATH", str(outcome.bundle_dir)
+
+
+def _append_step_outputs(path: Path, result: Mapping[str, str], outcome: "TrainingOutcome") -> None:
+    values = {**result, "digest": outcome.digest}
+    if outcome.accuracy is not None:
+        values["accuracy"] = f"{outcome.accuracy:.6f}"
+    with storage_errors(path), path.open("a", encoding="utf-8") as stream:
+        stream.writelines(f"{name}={value}\n" for name, value in values.items())
+
+
+if __name__ == "__main__":
+    run_as_process(main)
