@@ -1,0 +1,84 @@
+"""What `/health` says of the server, its model and its registry. No secret is in it."""
+
+import time
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+
+from inference.artifacts import Repository
+from inference.core import DataPlane
+from inference.generation import Generation, ModelHolder
+from inference.swap import Swapper, SwapRecord
+from protos.inference.v1.manifest_pb2 import Task
+
+__all__ = ["HealthReport"]
+
+
+class HealthReport:
+    """Puts the state of the server together when it is asked for; asks nobody outside."""
+
+    def __init__(
+        self, plane: DataPlane, holder: ModelHolder, swapper: Swapper, repository: Repository, *, track: str
+    ) -> None:
+        self._plane = plane
+        self._holder = holder
+        self._swapper = swapper
+        self._repository = repository
+        self._track = track
+        self._started: Final = time.monotonic()
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic should be sent here."""
+        return self._plane.ready
+
+    def content(self) -> dict[str, object]:
+        """Return everything, for `/health`."""
+        current = self._holder.current
+        metrics = current.bundle.metrics if current is not None else None
+        return {
+            "status": "ready" if self.ready else "not_ready",
+            "track": self._track,
+            "model": _model(current),
+            "previous_model": _model(self._holder.previous),
+            "metrics": MessageToDict(metrics, preserving_proto_field_name=True) if metrics else None,
+            "registry": self._registry(),
+            "last_swap": _swap(self._swapper.last),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+        }
+
+    def _registry(self) -> dict[str, object]:
+        known = self._repository.diagnostics()
+        return {
+            "model_uri": self._swapper.model_uri,
+            "tracking_uri": known.tracking_uri,
+            "server_version": known.server_version,
+            "last_verified_at": _time(known.last_verified_at),
+            "last_error": known.last_error,
+            "stale_reason": self._swapper.stale_reason,
+        }
+
+
+def _model(generation: Generation | None) -> dict[str, object] | None:
+    if generation is None:
+        return None
+    return {
+        "name": generation.name,
+        "version": generation.version,
+        "digest": generation.digest,
+        "runtime": generation.predictor.runtime,
+        "generation": generation.number,
+        "loaded_at": _time(generation.loaded_at),
+        "task": Task.Name(generation.bundle.manifest.task).removeprefix("TASK_").lower(),
+    }
+
+
+def _swap(record: SwapRecord | None) -> dict[str, object] | None:
+    if record is None:
+        return None
+    return {"outcome": record.outcome, "at": _time(record.at), "error": record.error}
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None

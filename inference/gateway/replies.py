@@ -1,0 +1,65 @@
+"""JSON replies: one shape for everything that goes wrong."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inference.rpc.status import Failure
+
+__all__ = ["BodyTooLargeError", "error_reply", "failure_reply", "json_reply", "read_body"]
+
+_JSON: Final = "application/json"
+
+
+class BodyTooLargeError(Exception):
+    """A request body is larger than the limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"the body has more than {limit_bytes} bytes (GRPC_MAX_MESSAGE_BYTES)")
+
+
+def json_reply(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `content` as JSON."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, headers, media_type=_JSON)
+
+
+def error_reply(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    violations: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error; `code` is the name of a gRPC status."""
+    error = {"code": code, "message": message, "violations": violations or []}
+    return json_reply({"error": error}, status, headers)
+
+
+def failure_reply(failure: Failure, headers: Mapping[str, str]) -> Response:
+    """Return `failure` as JSON, with Retry-After where waiting helps."""
+    sent = dict(headers)
+    if failure.retry_ms is not None and failure.retry_ms >= 0:
+        sent["retry-after"] = str(-(-failure.retry_ms // 1000))  # whole seconds, rounded up
+    violations = [{"field": v.field, "description": v.description} for v in failure.violations]
+    return error_reply(
+        failure.http_status, failure.code.name, failure.sentence, violations=violations, headers=sent
+    )
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read the body of `request`. Raises `BodyTooLargeError` as soon as it is seen to be."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise BodyTooLargeError(limit_bytes)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise BodyTooLargeError(limit_bytes)
+    return bytes(body)

@@ -1,0 +1,89 @@
+"""Settings from the environment."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inference.settings import Settings
+from telemetry import SettingsError, load_settings
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def test_defaults_are_a_working_server(environment: pytest.MonkeyPatch) -> None:
+    """Nothing needs to be set: the champion of iris from the registry in the working directory."""
+    settings = load_settings(Settings)
+    assert settings.configured_uri == "models:/iris@champion"
+    assert settings.mlflow_tracking_uri == "sqlite:///mlflow.db"
+    assert (settings.grpc_port, settings.http_port) == (50051, 8000)
+    assert settings.grpc_max_message_bytes == 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("variables", "uri"),
+    [
+        ({"MLFLOW_MODEL_NAME": "wine", "MLFLOW_MODEL_ALIAS": "next"}, "models:/wine@next"),
+        ({"MLFLOW_MODEL_STAGE": "Production"}, "models:/iris/Production"),
+        ({"MLFLOW_MODEL_STAGE": "Production", "MODEL_URI": "models:/iris/7"}, "models:/iris/7"),
+        ({"MODEL_URI": ""}, "models:/iris@champion"),
+    ],
+)
+def test_model_uri_wins(environment: pytest.MonkeyPatch, variables: dict[str, str], uri: str) -> None:
+    """MODEL_URI wins over the stage, the stage over the alias; an empty variable is an unset one."""
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    assert load_settings(Settings).configured_uri == uri
+
+
+def test_all_problems_at_once(environment: pytest.MonkeyPatch) -> None:
+    """Wrong values and checks across variables are listed together, with the variable and its meaning."""
+    environment.setenv("MODEL_SOURCE", "local")
+    environment.setenv("GRPC_PORT", "70000")
+    environment.setenv("PREDICTION_LOG_SAMPLE_RATE", "nan")
+    environment.setenv("MODEL_URI", "iris/7")
+    environment.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Settings)
+    named = {problem.partition(":")[0] for problem in caught.value.problems}
+    assert named == {
+        "MODEL_PATH",
+        "GRPC_PORT",
+        "PREDICTION_LOG_SAMPLE_RATE",
+        "MODEL_URI",
+        "MLFLOW_TRACKING_PASSWORD",
+    }
+    assert "hunter2" not in str(caught.value)
+
+
+def test_ports_differ(environment: pytest.MonkeyPatch) -> None:
+    """The same port for both protocols is refused, unless the system chooses."""
+    environment.setenv("GRPC_PORT", "9000")
+    environment.setenv("HTTP_PORT", "9000")
+    with pytest.raises(SettingsError, match="HTTP_PORT: expected a port other than GRPC_PORT"):
+        load_settings(Settings)
+
+
+def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
+    """Printing settings, for example in a traceback, tells no secret."""
+    for name in ("ADMIN_API_TOKEN", "MLFLOW_TRACKING_TOKEN"):
+        environment.setenv(name, "s3cret-value")
+    assert "s3cret-value" not in repr(load_settings(Settings))
+
+
+def test_every_field_is_explained() -> None:
+    """The schema has a sentence for each variable."""
+    properties = json.loads(json.dumps(Settings.model_json_schema()))["properties"]
+    assert all(field["description"] for field in properties.values())
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting while the server runs."""
+    settings = Settings(model_source="local", model_path=Path("bundle"))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.grpc_port = 1  # type: ignore[misc]
