@@ -100,7 +100,7 @@ class Plan(_Strict):
     """How a rollout goes from weight 0 to promoted."""
 
     steps: tuple[Step, ...] = Field(
-        (Step(weight=5), Step(weight=25), Step(weight=50)), min_length=1, description="Weights, growing."
+        (Step(weight=5), Step(weight=25), Step(weight=50)), description="Weights, growing; at least one."
     )
     checks: Checks = Checks()
     alpha: float = Field(
@@ -115,6 +115,8 @@ class Plan(_Strict):
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
         weights = [step.weight for step in self.steps]
+        if not weights:
+            raise ValueError("steps must have at least one step")
         if any(later <= earlier for earlier, later in itertools.pairwise(weights)):
             raise ValueError(f"weights must grow from step to step, found {weights}")
         return self

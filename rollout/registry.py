@@ -56,9 +56,13 @@ class MlflowRegistry:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
 
-        self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         self._error: type[Exception] = mlflow.exceptions.MlflowException
+        try:
+            self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        except (self._error, SQLAlchemyError) as error:
+            raise self._unreachable(error) from None
 
     def resolve(self, model_uri: str) -> ModelVersion:
         """Find the version that a URI names. Raises `UsageError` or `InfrastructureError`."""
@@ -110,6 +114,8 @@ class MlflowRegistry:
 
     def _explain(self, model_uri: str, name: str, error: Exception) -> RolloutError:
         """Turn a refusal into a sentence that says what exists, or say that the registry is out of reach."""
+        if getattr(error, "error_code", "") == "INTERNAL_ERROR":  # no answer: asking more only takes longer
+            return self._unreachable(error)
         try:
             found = self._client.search_registered_models(max_results=1000)
             models = sorted(model.name for model in found)

@@ -152,8 +152,10 @@ class Story:
         import mlflow  # noqa: PLC0415  # takes seconds; the screen already shows what goes on
 
         self._phase("the drift monitor starts with the champion's own reference rows")
+        # `models:/` URIs are resolved through the process-wide registry, whatever is passed along.
+        mlflow.set_tracking_uri(self._tracking_uri)
         reference = mlflow.artifacts.download_artifacts(
-            f"{model_uri}/reference.csv", dst_path=str(self._directory), tracking_uri=self._tracking_uri
+            f"{model_uri}/reference.csv", dst_path=str(self._directory)
         )
         log = self._directory / "drift.log"
         monitor = start_drift_monitor(Path(reference), self._home.logs, _DRIFT_MINUTES, log)

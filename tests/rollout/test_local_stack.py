@@ -191,9 +191,9 @@ def busy(served: Place) -> Iterator[Place]:
     envoy = served.stack()["envoy"]
     rows = served.trained / "data" / "processed" / "iris.csv"
     address = f"127.0.0.1:{envoy['port']}"  # type: ignore[index]
+    arguments = ["--address", address, "--rows", str(rows), "--log", str(served.traffic_log)]
     client = subprocess.Popen(
-        [sys.executable, "-m", "rollout.demo.traffic", "--address", address, "--rows", str(rows)]
-        + ["--log", str(served.traffic_log)],
+        [sys.executable, "-m", "rollout.demo.traffic", *arguments],
         env=served.environment,
     )
     wait_for(lambda: served.seen().sent > 20, "traffic")
@@ -322,7 +322,8 @@ def test_broken_bundle_is_refused_before_it_gets_traffic(served: Place) -> None:
     with (broken / "model.onnx").open("r+b") as file:
         file.seek(100)
         file.write(b"\x00\xff\x00\xff")
-    version = client.create_model_version("iris", source=str(broken)).version
+    tags = client.get_model_version("iris", "2").tags
+    version = client.create_model_version("iris", source=str(broken), tags=tags).version
     done = served.invoke("deploy-canary", "--model-uri", f"models:/iris/{version}")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "model.onnx" in done.stdout + done.stderr
