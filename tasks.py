@@ -58,10 +58,16 @@ def serve(_context: Context) -> None:
     _module("inference")
 
 
-@task
-def drift(_context: Context) -> None:
-    """Run the drift monitor in this terminal; settings come from the environment (python -m drift --help)."""
-    _module("drift")
+@task(help={"home": _HOME})
+def drift(_context: Context, home: str = ".coalmine") -> None:
+    """Run the drift monitor in this terminal, on http://127.0.0.1:9000.
+
+    It watches the local stack: its prediction log against the reference rows of the model that stable
+    serves. Variables that are set win; `python -m drift --help` lists them.
+    """
+    from rollout import commands
+
+    _end(commands.watch_drift(Path(home)))
 
 
 @task(

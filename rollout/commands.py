@@ -5,6 +5,7 @@ import getpass
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,14 @@ from rollout.console import choose_view, fail, write_json
 from rollout.errors import ExitCode, RolloutError, UsageError
 from rollout.events import RolloutEvent
 from rollout.local import LocalDriver, StackOptions, load_stack, stack_down, stack_up
+from rollout.local.processes import python_environment, python_module
 from rollout.local.stack import absolute_tracking_uri
 from rollout.machine import Outcome, Rollout
 from rollout.plan import Plan, load_plan
 from rollout.registry import MlflowRegistry
 from rollout.state import Home
 
-__all__ = ["DeployOptions", "deploy", "deploy_canary", "start_stack", "status", "stop_stack"]
+__all__ = ["DeployOptions", "deploy", "deploy_canary", "start_stack", "status", "stop_stack", "watch_drift"]
 
 P = ParamSpec("P")
 
@@ -144,6 +146,25 @@ def status(home: Path, *, as_json: bool = False) -> int:
             "because": state.reason,
         }
     _show(report, "local stack", as_json=as_json)
+    return 0
+
+
+@_explained
+def watch_drift(home: Path) -> int:
+    """Run the drift monitor on the prediction log of the local stack, until it is stopped."""
+    place = Home(home)
+    environment = python_environment()
+    if not {"REFERENCE_DATASET_URI", "CURRENT_DATASET_URI"} <= environment.keys():
+        found = {
+            "REFERENCE_DATASET_URI": str(load_stack(place).reference()),
+            "CURRENT_DATASET_URI": str(place.logs),
+            "CURRENT_TRACK": "stable",
+            "LOG_FORMAT": "console",
+            "HOST": "127.0.0.1",
+        }
+        environment = found | environment
+    with contextlib.suppress(KeyboardInterrupt):  # the monitor got it as well, and ends by itself
+        return subprocess.run(python_module("drift"), env=environment, check=False).returncode
     return 0
 
 

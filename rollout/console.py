@@ -59,12 +59,12 @@ class PlainView(AbstractContextManager["PlainView"]):
         """Write the event, unless it is a look and the last one was shown just now."""
         look = event.look
         if look is None:
-            self._console.print(milestone(event))
+            self._console.print(milestone(event), soft_wrap=True)
             return
         step, seconds = self._said_at
         if look.step != step or look.seconds_in_step - seconds >= _PLAIN_SECONDS:
             self._said_at = (look.step, look.seconds_in_step)
-            self._console.print(f"  {summary(look)}")
+            self._console.print(f"{'':>12}  {summary(look)}", soft_wrap=True)
 
 
 class TerminalView(AbstractContextManager["TerminalView"]):

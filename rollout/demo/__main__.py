@@ -1,7 +1,6 @@
 """`python -m rollout.demo`: tell the story, show the table, write the report."""
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -24,8 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
     # A pipe has no width; the table needs some.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     signal.signal(signal.SIGTERM, _interrupt)
-    # A bar for one small file would only tear the screen.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     directory = options.keep or Path(tempfile.mkdtemp(prefix="coalmine-demo-"))
     directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

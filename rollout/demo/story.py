@@ -18,7 +18,7 @@ from rollout.demo.drift_monitor import DriftMonitor, start_drift_monitor
 from rollout.demo.evidence import DriftRecord, RolloutRecord, read_traffic, total
 from rollout.errors import InfrastructureError
 from rollout.events import RolloutEvent
-from rollout.local import StackOptions, stack_down, stack_up
+from rollout.local import StackOptions, load_stack, stack_down, stack_up
 from rollout.local.processes import (
     ProcessRecord,
     python_environment,
@@ -88,7 +88,7 @@ class Story:
         )
         address = self._start_stack(champion)
         traffic = self._start_traffic(address, data, "normal", shift=0.0)
-        monitor = self._start_drift_monitor(champion)
+        monitor = self._start_drift_monitor()
         self._roll_out("a good challenger", good)
         self._roll_out("a bad challenger: two labels swapped, fast and error-free", bad)
         self._watch(monitor, "normal", traffic)
@@ -148,17 +148,11 @@ class Story:
         self.result.traffic_logs.append(log)
         return process
 
-    def _start_drift_monitor(self, model_uri: str) -> DriftMonitor:
-        import mlflow  # noqa: PLC0415  # takes seconds; the screen already shows what goes on
-
+    def _start_drift_monitor(self) -> DriftMonitor:
         self._phase("the drift monitor starts with the champion's own reference rows")
-        # `models:/` URIs are resolved through the process-wide registry, whatever is passed along.
-        mlflow.set_tracking_uri(self._tracking_uri)
-        reference = mlflow.artifacts.download_artifacts(
-            f"{model_uri}/reference.csv", dst_path=str(self._directory)
-        )
         log = self._directory / "drift.log"
-        monitor = start_drift_monitor(Path(reference), self._home.logs, _DRIFT_MINUTES, log)
+        reference = load_stack(self._home).reference()
+        monitor = start_drift_monitor(reference, self._home.logs, _DRIFT_MINUTES, log)
         self._cleanup.callback(monitor.stop)
         return monitor
 

@@ -49,6 +49,20 @@ class Stack(BaseModel):
         write_durably(home.stack_file, self.model_dump_json(indent=1), mode=0o600)
         return self
 
+    def reference(self) -> Path:
+        """Return the reference rows of the model that stable serves, from its bundle in the cache.
+
+        Raises `InfrastructureError` when the bundle is not there.
+        """
+        served = self.stable.served_model()
+        path = Path(self.options.cache_dir) / "bundles" / served.digest / "reference.csv"
+        if not path.is_file():
+            raise InfrastructureError(
+                f"{served.name} version {served.version} has no reference rows at {path}: train it with "
+                "`invoke train`, or name a reference dataset in REFERENCE_DATASET_URI"
+            )
+        return path
+
     def log_for(self, home: Home, track: str) -> Path:
         """Return the log of the next server of a track."""
         return home.logs / f"{track}-{self.servers_started + 1}.log"
@@ -64,9 +78,12 @@ def stack_up(home: Home, options: StackOptions, registry: Registry) -> tuple[Sta
     _end_rollout_of_earlier_stack(home)
     binary = _envoy_binary()
     version = registry.resolve(options.model_uri)
-    cache = os.environ.get("MODEL_CACHE_DIR") or str(Path(platformdirs.user_cache_dir("coalmine")) / "models")
+    # The servers' own default, written down so that a canary started from another shell uses the same.
+    cache = Path(os.environ.get("MODEL_CACHE_DIR") or platformdirs.user_cache_dir("coalmine"))
     servers = ServerOptions(
-        tracking_uri=options.tracking_uri, cache_dir=cache, admin_token=secrets.token_urlsafe(24)
+        tracking_uri=options.tracking_uri,
+        cache_dir=str(cache.absolute()),
+        admin_token=secrets.token_urlsafe(24),
     )
     stable = start_inference("stable", version.uri, servers, home.logs / "stable-1.log")
     try:
