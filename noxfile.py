@@ -37,6 +37,9 @@ def prepare(session: nox.Session) -> None:
         uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", str(PYTHON), str(LOCK),
         external=True,
     )  # fmt: skip
+    # Scripts of people who use this environment find our packages from any directory.
+    (site,) = ENVIRONMENT.rglob("site-packages")
+    (site / "coalmine.pth").write_text(f"{ROOT}\n")
     stamp.write_text(wanted)
 
 

@@ -24,15 +24,19 @@ def _module(module: str, *arguments: str) -> None:
 
 @task(
     help={
-        "data": "CSV file to check; the built-in Iris table when it is not given",
+        "data": "CSV file to check; without it what the configuration names, or the built-in Iris table",
         "target": "name of its target column",
         "config": "configuration file (default: coalmine.toml when there is one)",
     }
 )
 def validate_data(_context: Context, data: str = "", target: str = "", config: str = "") -> None:
     """Check a table against its contract and write data/processed/. Exit codes: 0 valid, 5 violations."""
-    arguments = [*_option("--data", data), *_option("--target", target), *_option("--config", config)]
-    _module("training.validate", *(arguments or ["--sample"]))
+    _module(
+        "training.validate",
+        *_option("--data", data),
+        *_option("--target", target),
+        *_option("--config", config),
+    )
 
 
 @task(
@@ -47,7 +51,10 @@ def validate_data(_context: Context, data: str = "", target: str = "", config: s
 def train(
     _context: Context, config: str = "", data: str = "", target: str = "", alias: str = "", output: str = ""
 ) -> None:
-    """Train, check and register a model; the last line of the output is MODEL_URI=models:/NAME/VERSION."""
+    """Train, check and register a model; the last line of the output is MODEL_URI=models:/NAME/VERSION.
+
+    `python -m training.train --help` has more flags: parameters of the estimator, seed, model name.
+    """
     options = {"--config": config, "--data": data, "--target": target, "--alias": alias, "--output": output}
     _module("training.train", *(part for flag, value in options.items() for part in _option(flag, value)))
 
@@ -72,7 +79,7 @@ def drift(_context: Context, home: str = ".coalmine") -> None:
 
 @task(
     help={
-        "model_uri": "what stable serves: models:/NAME/VERSION or models:/NAME@ALIAS",
+        "model_uri": "what stable serves: models:/NAME/VERSION or models:/NAME@ALIAS (default: iris@champion)",
         "port": "Envoy's gRPC port on 127.0.0.1; 0 lets the system choose",
         "home": _HOME,
         "json": _JSON,
@@ -101,7 +108,7 @@ def stack_down(_context: Context, home: str = ".coalmine") -> None:
 
 @task(
     help={
-        "model_uri": "version to roll out: models:/NAME/VERSION, or an alias, which is resolved once",
+        "model_uri": "version to roll out (required): models:/NAME/VERSION, or an alias, which is resolved once",
         "plan": "plan file (TOML); a careful default plan when it is not given",
         "target": "where: local",
         "dry_run": "show what would happen, touch nothing",
@@ -111,7 +118,7 @@ def stack_down(_context: Context, home: str = ".coalmine") -> None:
 )
 def deploy_canary(
     _context: Context,
-    model_uri: str,
+    model_uri: str = "",
     plan: str = "",
     target: str = "local",
     dry_run: bool = False,
@@ -120,8 +127,9 @@ def deploy_canary(
 ) -> None:
     """Roll out a model under live traffic: promote it or roll it back by evidence.
 
-    Exit codes: 0 promoted, 1 aborted and rolled back, 2 wrong usage, 3 inconclusive (rolled back),
-    4 infrastructure error (stable left serving). Run the same command again after a kill.
+    Exit codes: 0 promoted, 1 aborted and rolled back (by the judge, or by Ctrl-C), 2 wrong usage,
+    3 inconclusive (rolled back), 4 infrastructure error (stable left serving). Run the same command again
+    after a kill.
     """
     from rollout import commands
 

@@ -1,7 +1,8 @@
 """Standard output, written by one thread, so that no request ever waits for whoever reads it.
 
 Log lines and prediction events go through the same queue: with a single writer whole lines cannot interleave.
-A reader that stops reading costs lines (counted), never an answer.
+A reader that stops reading costs lines, never an answer. `offer` tells its caller that an entry found no room,
+and `EventLog` counts such prediction events; log lines that find none are lost without a count.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ class LineWriter:
         return True
 
     def write(self, text: str) -> int:
-        """Queue text that ends with a newline, to be written soon."""
+        """Queue text that ends with a newline, to be written soon; without room for it, drop it."""
         entry = _Text(text)
         if self._thread.is_alive() and not self._closing:
             self.offer(entry)

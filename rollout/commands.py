@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +47,7 @@ class DeployOptions:
 
 
 def _explained(command: Callable[P, int]) -> Callable[P, int]:
-    """Turn an error of ours into its sentence and exit code."""
+    """Turn what went wrong into a sentence and an exit code: the edge of the process."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
@@ -54,8 +56,17 @@ def _explained(command: Callable[P, int]) -> Callable[P, int]:
             fail(str(error))
             return int(error.exit_code)
         except KeyboardInterrupt:
-            fail("interrupted; nothing was left half-started")
+            fail("interrupted; `invoke canary-status` says what runs")
             return int(ExitCode.ABORTED)
+        except BrokenPipeError:  # whoever read the output has gone; what was to be done was done
+            sys.stdout = None  # so that nothing is flushed into the pipe at exit
+            return int(ExitCode.INFRASTRUCTURE)
+        except Exception as error:  # noqa: BLE001  # a defect of ours must not look like a verdict
+            traceback.print_exc()
+            fail(
+                f"a defect of this command ({type(error).__name__}); stable was left serving; please report it"
+            )
+            return int(ExitCode.INFRASTRUCTURE)
 
     return run
 
@@ -63,6 +74,8 @@ def _explained(command: Callable[P, int]) -> Callable[P, int]:
 @_explained
 def deploy_canary(options: DeployOptions) -> int:
     """Roll out a model version and return the exit code of the specification."""
+    if not options.model_uri:
+        raise UsageError("which version? say --model-uri models:/NAME/VERSION, such as models:/iris/2")
     if options.target != "local":
         raise UsageError(
             f"target {options.target!r} does not exist in this version: only `local` does, and it is the default"
@@ -106,7 +119,7 @@ def start_stack(model_uri: str, home: Path, port: int, *, as_json: bool = False)
         "model": served.name,
         "version": served.version,
         "digest": served.digest,
-        "http": f"http://127.0.0.1:{stack.stable.http_port}",
+        "http": f"http://127.0.0.1:{stack.stable.http_port} (stable itself, past Envoy)",
         "home": str(place.directory),
     }
     _show(report, "stack is up", as_json=as_json)
@@ -134,6 +147,7 @@ def status(home: Path, *, as_json: bool = False) -> int:
     report: dict[str, Any] = {
         "address": stack.envoy.address,
         "stable": f"{served.name} version {served.version}",
+        "http": f"http://127.0.0.1:{stack.stable.http_port} (stable itself, past Envoy)",
         "canary": stack.canary.model_uri if stack.canary else "none",
     }
     if state is not None:

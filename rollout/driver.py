@@ -11,11 +11,12 @@ __all__ = ["CanaryCondition", "CanaryRefusedError", "Comparison", "Driver", "Ser
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What a server says that it serves."""
+    """What a server says that it serves. `classifies` is False for a regression."""
 
     name: str
     version: str
     digest: str
+    classifies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,11 @@ class Driver(Protocol):
     def compare_outputs(self, value_tolerance_ratio: float) -> Comparison:
         """Replay rows that stable answered since the last comparison to the canary."""
 
-    def promote_stable(self, model_uri: str) -> None:
-        """Make stable serve `model_uri` without losing a call; return once it does. May be repeated."""
+    def swap_stable(self, model_uri: str) -> ServedModel:
+        """Make stable serve `model_uri` without losing a call; return what it serves. May be repeated.
+
+        A swap that somebody asked for before and did not wait for ends first, so the last one asked for wins.
+        """
 
     def stop_canary(self) -> None:
         """End the canary if there is one. The weight must be 0."""

@@ -3,6 +3,7 @@
 import enum
 
 __all__ = [
+    "AliasConflictError",
     "ExitCode",
     "InfrastructureError",
     "PlanError",
@@ -48,3 +49,7 @@ class PlanError(UsageError):
 
 class InfrastructureError(RolloutError):
     """A process, the registry, Envoy or the disk failed."""
+
+
+class AliasConflictError(RolloutError):
+    """Somebody else moved an alias that a rollout was about to move."""

@@ -10,7 +10,13 @@ from typing import Final, TypeVar
 
 from rollout.counters import Counters
 from rollout.driver import CanaryRefusedError, Driver, ServedModel
-from rollout.errors import ExitCode, RolloutError, UsageError
+from rollout.errors import (
+    AliasConflictError,
+    ExitCode,
+    InfrastructureError,
+    RolloutError,
+    UsageError,
+)
 from rollout.events import Kind, LookData, Notify, RolloutEvent
 from rollout.judge import Judge, Judgement, Look, Verdict
 from rollout.plan import Plan, Step
@@ -66,6 +72,8 @@ class Rollout:
         self._home, self._notify, self._actor = home, notify, actor
         self._clock, self._sleep = clock, sleep
         self._state: RolloutState | None = None
+        #: The last look's counters; kept from step to step, so that no call is left out.
+        self._last: Counters | None = None
 
     def run(self, model_uri: str) -> Outcome:
         """Roll out `model_uri`.
@@ -75,14 +83,20 @@ class Rollout:
         """
         recovered = self.recover()
         version = self._registry.resolve(model_uri)
-        if recovered and recovered.exit_code is not ExitCode.ABORTED:
+        if recovered is not None:
             asked_again = recovered.state.model_uri == version.uri
-            if asked_again or recovered.exit_code is not ExitCode.PROMOTED:
+            if asked_again or recovered.exit_code is ExitCode.INFRASTRUCTURE:
                 return recovered
         state = self._begin(version)
         try:
-            self._start_canary(state, version)
-            state = self._climb(state)
+            self._tell(
+                Kind.STARTED,
+                f"rollout {state.rollout_id}: {version.uri} against version {state.stable_version}",
+                state,
+                plan=self._plan.model_dump(mode="json"),
+            )
+            canary = self._start_canary(state, version)
+            state = self._climb(state.model_copy(update={"digest": canary.digest}), canary)
             return self._promote(state)
         except _AbortError as error:
             return self._abort(error.exit_code, error.reason)
@@ -97,24 +111,33 @@ class Rollout:
     def recover(self) -> Outcome | None:
         """Bring a rollout whose process was killed to an end: finish its promotion, or restore stable.
 
-        Returns how it ended, or None when there was none.
+        Returns how it ended when that was decided before the kill, or cannot be done now; None when there is
+        nothing to go on from.
         """
         state = self._home.load_state()
         if state is None or state.ended:
             return None
         self._state = state
         what = f"found rollout {state.rollout_id} of {state.model_uri} unfinished in phase {state.phase}"
-        if state.phase is Phase.PROMOTING:
-            self._tell(Kind.PROMOTING, f"{what}: finishing its promotion", state)
-            try:
-                return self._promote(state)
-            except RolloutError as error:
-                return self._abort(ExitCode.INFRASTRUCTURE, str(error))
-            except BaseException as error:  # also Ctrl-C, after which nothing new may begin
-                self._abort(ExitCode.INFRASTRUCTURE, f"{type(error).__name__}: {error}")
-                raise
-        self._tell(Kind.ABORTING, f"{what}: restoring stable", state)
-        return self._abort(ExitCode.ABORTED, "its process ended before the rollout did")
+        if state.phase in (Phase.PROMOTING, Phase.MOVING_ALIAS):
+            self._try_all(
+                functools.partial(self._tell, Kind.PROMOTING, f"{what}: finishing its promotion", state)
+            )
+            return self._finish_promotion(state)
+        self._try_all(functools.partial(self._tell, Kind.ABORTING, f"{what}: restoring stable", state))
+        if state.verdict is not None:  # it was decided, and only the way back was cut short
+            return self._abort(state.verdict, state.reason)
+        outcome = self._abort(ExitCode.ABORTED, "its process ended before the rollout did")
+        return outcome if outcome.exit_code is ExitCode.INFRASTRUCTURE else None
+
+    def _finish_promotion(self, state: RolloutState) -> Outcome:
+        try:
+            return self._promote(state)
+        except RolloutError as error:
+            return self._abort(ExitCode.INFRASTRUCTURE, str(error))
+        except BaseException as error:  # also Ctrl-C, after which nothing new may begin
+            self._abort(ExitCode.INFRASTRUCTURE, f"{type(error).__name__}: {error}")
+            raise
 
     def _begin(self, version: ModelVersion) -> RolloutState:
         stable = self._driver.stable_model()
@@ -139,12 +162,6 @@ class Rollout:
             steps=len(self._plan.steps),
         )
         self._save(state)
-        self._tell(
-            Kind.STARTED,
-            f"rollout {state.rollout_id}: {version.uri} against version {stable.version}",
-            state,
-            plan=self._plan.model_dump(mode="json"),
-        )
         return state
 
     def _start_canary(self, state: RolloutState, version: ModelVersion) -> ServedModel:
@@ -156,9 +173,10 @@ class Rollout:
         self._tell(Kind.CANARY_READY, f"the canary serves {version.uri}", state, digest=canary.digest)
         return canary
 
-    def _climb(self, state: RolloutState) -> RolloutState:
-        judge = Judge(self._plan)
+    def _climb(self, state: RolloutState, canary: ServedModel) -> RolloutState:
+        judge = Judge(self._plan, classifies=canary.classifies)
         deadline = self._clock() + self._plan.deadline_seconds
+        self._last = self._driver.read_counters()
         for number, step in enumerate(self._plan.steps, start=1):
             state = state.model_copy(update={"phase": Phase.STEPPING, "step": number, "weight": step.weight})
             self._save(state)
@@ -170,12 +188,12 @@ class Rollout:
     def _stay(self, state: RolloutState, step: Step, judge: Judge, deadline: float) -> None:
         """Look again and again until the step has passed. Raises `_AbortError` when it does not."""
         began = self._clock()
-        at_start = last = self._driver.read_counters()
+        at_start = self._driver.read_counters()
         while True:
             self._sleep(self._plan.poll_seconds)
             now = self._driver.read_counters()
-            judgement = judge.judge(step, self._look(now, last, at_start))
-            last = now
+            judgement = judge.judge(step, self._look(now, self._last or at_start, at_start))
+            self._last = now
             seconds = self._clock() - began
             self._tell_look(state, now.since(at_start), seconds, judgement)
             if judgement.verdict is Verdict.FAIL:
@@ -207,29 +225,47 @@ class Rollout:
 
     def _promote(self, state: RolloutState) -> Outcome:
         """Traffic first, alias last; each action may be repeated, so a killed promotion can be finished."""
+        if state.phase is not Phase.MOVING_ALIAS:
+            state = self._move_traffic(state)
+        version = ModelVersion(state.model_name, state.version)
+        try:
+            self._registry.promote(version, expected=state.champion_before)
+        except AliasConflictError as error:  # nothing to try again: somebody decided otherwise
+            return self._end(state, Phase.PROMOTED, ExitCode.INFRASTRUCTURE, str(error))
+        return self._end(state, Phase.PROMOTED, ExitCode.PROMOTED, "every step passed")
+
+    def _move_traffic(self, state: RolloutState) -> RolloutState:
         state = state.model_copy(update={"phase": Phase.PROMOTING})
         self._save(state)
         self._tell(Kind.PROMOTING, f"stable changes to {state.model_uri}", state)
-        self._driver.promote_stable(state.model_uri)
+        served = self._driver.swap_stable(state.model_uri)
+        if served.digest != state.digest:
+            raise InfrastructureError(
+                f"stable got digest {served.digest} for {state.model_uri}, and the canary that was judged had "
+                f"{state.digest}: the registry changed under the rollout"
+            )
         state = state.model_copy(update={"weight": 0})
         self._save(state)
         self._driver.set_weight(0, f"{state.rollout_id}-promoted")
         self._driver.stop_canary()
-        version = ModelVersion(state.model_name, state.version)
-        self._registry.promote(version, expected=state.champion_before)
-        return self._end(state, Phase.PROMOTED, ExitCode.PROMOTED, "every step passed")
+        state = state.model_copy(update={"phase": Phase.MOVING_ALIAS})
+        self._save(state)
+        return state
 
     def _abort(self, exit_code: ExitCode, reason: str) -> Outcome:
-        """Weight 0 first, then the canary ends. Stable is never touched.
+        """Weight 0 first, then the canary ends; stable serves what it served before the rollout.
 
         Neither a full disk, nor a watcher that went away, nor a further Ctrl-C keeps the weight from 0. Where
         that could not be confirmed the phase stays `aborting`: running the command again restores stable.
         """
         state = self._state
         assert state is not None
-        if state.phase is Phase.PROMOTING and not self._stable_is_old(state):
+        if state.phase is Phase.MOVING_ALIAS or (
+            state.phase is Phase.PROMOTING and not self._restore_stable(state)
+        ):
             return self._leave_promotion(state, reason)
-        state = state.model_copy(update={"phase": Phase.ABORTING, "weight": 0, "reason": reason})
+        update = {"phase": Phase.ABORTING, "weight": 0, "reason": reason, "verdict": exit_code}
+        state = state.model_copy(update=update)
         message = f"weight back to 0: {reason}"
         self._try_all(functools.partial(self._tell, Kind.ABORTING, message, state))
         problems = self._try_all(
@@ -252,9 +288,12 @@ class Rollout:
                 problems.append(str(error))
         return problems
 
-    def _stable_is_old(self, state: RolloutState) -> bool:
+    def _restore_stable(self, state: RolloutState) -> bool:
+        """Make stable serve what it served before, also when a swap that was asked for still goes on."""
+        old = ModelVersion(state.model_name, state.stable_version)
+        swap = functools.partial(self._driver.swap_stable, old.uri)
         try:
-            return _insist(self._driver.stable_model).version == state.stable_version
+            return _insist(swap).version == old.version
         except RolloutError:
             return False
 

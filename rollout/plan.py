@@ -100,7 +100,8 @@ class Plan(_Strict):
     """How a rollout goes from weight 0 to promoted."""
 
     steps: tuple[Step, ...] = Field(
-        (Step(weight=5), Step(weight=25), Step(weight=50)), description="Weights, growing; at least one."
+        (Step(weight=5), Step(weight=25, min_requests=300), Step(weight=50, min_requests=600)),
+        description="Weights, growing; at least one.",
     )
     checks: Checks = Checks()
     alpha: float = Field(

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from rollout.errors import InfrastructureError, RolloutError, UsageError
+from rollout.errors import AliasConflictError, InfrastructureError, RolloutError, UsageError
 
 __all__ = ["CHAMPION", "PREVIOUS", "MlflowRegistry", "ModelVersion", "Registry"]
 
@@ -83,12 +83,16 @@ class MlflowRegistry:
         return self._alias(name, CHAMPION)
 
     def promote(self, version: ModelVersion, *, expected: str | None) -> None:
-        """Move the aliases. Raises `InfrastructureError`, also when somebody else moved `champion`."""
+        """Move the aliases. Raises `InfrastructureError`, and `AliasConflictError` when somebody moved `champion`.
+
+        MLflow has no compare-and-swap: between the look at the alias and the move lie milliseconds in which
+        another one may move it unseen.
+        """
         current = self.champion(version.name)
         if current == version.version:
             return
         if current != expected:
-            raise InfrastructureError(
+            raise AliasConflictError(
                 f"alias {CHAMPION} of {version.name} was moved to version {current} by somebody else while "
                 f"version {version.version} was rolled out: stable serves {version.version}; decide which is "
                 "right and set the alias"

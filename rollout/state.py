@@ -12,7 +12,7 @@ import orjson
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rollout.errors import InfrastructureError, UsageError
+from rollout.errors import ExitCode, InfrastructureError, UsageError
 
 __all__ = ["Home", "Phase", "RolloutState", "write_durably"]
 
@@ -23,6 +23,7 @@ class Phase(enum.StrEnum):
     STARTING = "starting"
     STEPPING = "stepping"
     PROMOTING = "promoting"
+    MOVING_ALIAS = "moving_alias"
     ABORTING = "aborting"
     PROMOTED = "promoted"
     ABORTED = "aborted"
@@ -52,6 +53,10 @@ class RolloutState(BaseModel):
     steps: int = 0
     weight: int = 0
     reason: str = ""
+    #: Digest of the bundle that the canary served and the judge judged; empty until it runs.
+    digest: str = ""
+    #: How an abort will end; None while nothing was decided.
+    verdict: ExitCode | None = None
 
     @property
     def model_uri(self) -> str:
@@ -137,7 +142,7 @@ class Home:
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace `path` in one move, synced to the disk first. Raises `InfrastructureError`."""
+    """Replace `path` in one move, file and directory synced to the disk. Raises `InfrastructureError`."""
     aside = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +151,12 @@ def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        if os.name != "nt":  # Windows cannot open a directory
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
     except OSError as error:
         raise _disk_error(path, error) from None
 

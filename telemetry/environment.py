@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 __all__ = ["SettingsError", "load_settings"]
@@ -39,13 +40,12 @@ def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:
     field = str(location[0])
     name = field.upper()
     sentence = f"{name}: {message}"
-    if problem["type"] != "missing" and not _is_secret(field):
+    info = settings.model_fields.get(field.lower())
+    if problem["type"] != "missing" and not _is_secret(field, info):
         sentence += f" (found {problem['input']!r})"
-    description = next(
-        (info.description for key, info in settings.model_fields.items() if key == field.lower()), None
-    )
-    return f"{sentence}. {description}" if description else sentence
+    return f"{sentence}. {info.description}" if info and info.description else sentence
 
 
-def _is_secret(field: str) -> bool:
-    return any(word in field.lower() for word in ("token", "password", "secret", "key"))
+def _is_secret(field: str, info: FieldInfo | None) -> bool:
+    named = any(word in field.lower() for word in ("token", "password", "secret", "key"))
+    return named or (info is not None and "Secret" in str(info.annotation))

@@ -7,6 +7,8 @@ registry takes memory, interpreter time or stability from serving.
 import hashlib
 import os
 import sys
+import threading
+import time
 from pathlib import PurePosixPath
 from typing import Final, TextIO
 
@@ -25,11 +27,13 @@ __all__ = ["fetch", "main"]
 
 #: A manifest of a thousand features takes 100 kB; this keeps a hostile registry from filling the memory.
 _MANIFEST_LIMIT_BYTES: Final = 64 << 20
+_PARENT_CHECK_SECONDS: Final = 0.25
 _REMEDY_PLAIN: Final = "register it with `python -m training.train`"
 
 
-def main() -> int:
-    """Answer the request on standard input with one line on standard output."""
+def main(parent: int) -> int:
+    """Answer the request on standard input with one line on standard output; end when `parent` does."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     answers = _take_stdout()
     request = Request.from_json(sys.stdin.read())
     os.environ.update(_library_environment(request))
@@ -135,6 +139,13 @@ def _library_environment(request: Request) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
+def _end_with(parent: int) -> None:
+    """End this process when the server does: nobody waits for the answer then."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
+
+
 def _take_stdout() -> TextIO:
     """Keep standard output for the answer: what libraries print goes to standard error instead."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -143,4 +154,4 @@ def _take_stdout() -> TextIO:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1])))

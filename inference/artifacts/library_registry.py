@@ -29,7 +29,7 @@ class LibraryRegistry:
     def __init__(self, tracking_uri: str) -> None:
         self._tracking_uri = tracking_uri
         self._address = identify(tracking_uri)
-        self._mlflow = _import_mlflow(f"the registry {self._address}")
+        self._mlflow = _import_mlflow(f"the registry {self._address}", tracking_uri)
         with self._failures():
             self._client = self._mlflow.MlflowClient(tracking_uri, tracking_uri)
 
@@ -96,7 +96,8 @@ class LibraryRegistry:
 
 def open_by_library(artifact_uri: str, tracking_uri: str) -> ArtifactSource:
     """Give access to artifacts in a store that only the MLflow library can read, such as `s3://`."""
-    return _LibraryArtifacts(_import_mlflow(f"artifacts at {artifact_uri}"), artifact_uri, tracking_uri)
+    mlflow = _import_mlflow(f"artifacts at {artifact_uri}", tracking_uri)
+    return _LibraryArtifacts(mlflow, artifact_uri, tracking_uri)
 
 
 class _LibraryArtifacts:
@@ -132,7 +133,7 @@ class _LibraryArtifacts:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _import_mlflow(purpose: str) -> ModuleType:
+def _import_mlflow(purpose: str, tracking_uri: str) -> ModuleType:
     try:
         import mlflow  # noqa: PLC0415 (see the docstring of the module)
         import mlflow.artifacts  # noqa: PLC0415
@@ -142,6 +143,10 @@ def _import_mlflow(purpose: str) -> ModuleType:
             "install the extra `training`, or use an MLflow server that serves its artifacts"
         )
         raise RegistryError(sentence) from error
+    # For the whole process as well: the library does not hand a `tracking_uri` of a call through everywhere,
+    # and would make a `mlflow.db` in the working directory to ask that instead.
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
     module: ModuleType = mlflow
     return module
 

@@ -118,7 +118,7 @@ class MlflowRepository:
         try:
             ended = subprocess.run(
                 # `-P`: modules in the working directory must not shadow those of the libraries.
-                [sys.executable, "-P", "-m", "inference.artifacts.fetch"],
+                [sys.executable, "-P", "-m", "inference.artifacts.fetch", str(os.getpid())],
                 input=request.to_json(),
                 capture_output=True,
                 encoding="utf-8",

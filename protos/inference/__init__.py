@@ -1,0 +1,1 @@
+"""Coalmine's own contract."""

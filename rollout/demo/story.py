@@ -142,6 +142,7 @@ class Story:
         self._phase(f"clients send {name} traffic through Envoy, one call after the other")
         log = self._directory / f"traffic-{name}.jsonl"
         arguments = ["--address", address, "--rows", str(data), "--log", str(log), "--shift", str(shift)]
+        arguments.append("--end-with-parent")
         command = python_module("rollout.demo.traffic", *arguments)
         process = start_detached(command, python_environment(), self._directory / f"traffic-{name}.log")
         self._cleanup.callback(stop, process, 10)

@@ -1,7 +1,7 @@
 """Closed-loop client traffic: `python -m rollout.demo.traffic --address … --rows FILE --log FILE`.
 
 Each caller sends one row, waits for the answer, thinks, and sends the next, over a few long-lived channels.
-What it saw goes to the log, one JSON line an interval. It ends on SIGTERM, or when its parent ends.
+What it saw goes to the log or the terminal, one JSON line an interval. It ends on Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import grpc
 
@@ -69,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     rows = _read_rows(options.rows, options.shift)
     tally = Tally()
-    parent = os.getppid()
+    parent = os.getppid() if options.end_with_parent else None
     clients = [PredictionClient(options.address) for _ in range(_CHANNELS)]
-    with StopSignals() as signals, options.log.open("a", encoding="utf-8") as log:
+    with StopSignals() as signals, _open_log(options.log) as log:
         callers = [
             threading.Thread(
                 target=_call, args=(clients[n % _CHANNELS], rows, options.think, tally, signals, n)
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         for caller in callers:
             caller.start()
-        while not signals.wait(_INTERVAL_SECONDS) and os.getppid() == parent:
+        while not signals.wait(_INTERVAL_SECONDS) and parent in (None, os.getppid()):
             _write(log, tally)
         signals.stop()
         for caller in callers:
@@ -111,9 +112,13 @@ def _call(
         signals.wait(think)
 
 
-def _write(log: Any, tally: Tally) -> None:  # noqa: ANN401  # a text file
+def _write(log: TextIO, tally: Tally) -> None:
     log.write(json.dumps(tally.take()) + "\n")
     log.flush()
+
+
+def _open_log(path: Path | None) -> AbstractContextManager[TextIO]:
+    return path.open("a", encoding="utf-8") if path else nullcontext(sys.stdout)
 
 
 def _quantile_ms(seconds: list[float], share: float) -> float | None:
@@ -122,23 +127,42 @@ def _quantile_ms(seconds: list[float], share: float) -> float | None:
 
 def _read_rows(path: Path, shift: float) -> list[list[float]]:
     """Read the feature columns (all but the last, the target), moved by `shift`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        table = list(csv.reader(file))[1:]
-    return [[float(value) + shift for value in row[:-1]] for row in table]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = list(csv.reader(file))[1:]
+        return [[float(value) + shift for value in row[:-1]] for row in table]
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"{path} cannot be sent: {error}; it must be a CSV of numbers with the target in the last column, "
+            "such as data/processed/iris.csv, which `invoke validate-data` writes"
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rollout.demo.traffic", description=__doc__)
-    parser.add_argument("--address", required=True, help="gRPC address, HOST:PORT")
+    parser.add_argument("--address", default="127.0.0.1:50051", help="gRPC address (default: %(default)s)")
     parser.add_argument(
-        "--rows", required=True, type=Path, help="CSV with feature columns and the target last"
+        "--rows",
+        type=Path,
+        default=Path("data/processed/iris.csv"),
+        help="CSV with feature columns and the target last (default: %(default)s, "
+        "which `invoke validate-data` writes)",
     )
-    parser.add_argument("--log", required=True, type=Path, help="file that gets one JSON line an interval")
-    parser.add_argument("--callers", type=int, default=4, help="callers at one time")
+    parser.add_argument("--log", type=Path, help="file that gets the JSON lines (default: the terminal)")
+    parser.add_argument("--callers", type=int, default=4, help="callers at one time (default: %(default)s)")
     parser.add_argument(
-        "--think", type=float, default=0.01, help="seconds between an answer and the next call"
+        "--think",
+        type=float,
+        default=0.01,
+        help="seconds from an answer to the next call (default: %(default)s)",
     )
-    parser.add_argument("--shift", type=float, default=0.0, help="added to every feature: drifted traffic")
+    parser.add_argument(
+        "--shift",
+        type=float,
+        default=0.0,
+        help="added to every feature: drifted traffic (default: %(default)s)",
+    )
+    parser.add_argument("--end-with-parent", action="store_true", help="end when the starting process ends")
     return parser
 
 

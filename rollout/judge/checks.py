@@ -1,5 +1,6 @@
 """The checks, one class each: fed at every look, asked for its verdict."""
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -163,13 +164,17 @@ class Accuracy:
     def __init__(self, settings: AccuracyCheck) -> None:
         self._minimum = settings.minimum
         self._accuracy: float | None = None
+        self._asked = False
 
     def observe(self, accuracy: float | None) -> None:
         """Take the gauge `ml_model_accuracy` of the canary; None when it is not exported."""
-        self._accuracy = accuracy
+        self._asked = True
+        self._accuracy = None if accuracy is None or math.isnan(accuracy) else accuracy
 
     def result(self) -> CheckResult:
         """Pass only a number at or above the gate."""
+        if not self._asked:
+            return CheckResult("accuracy", Verdict.INCONCLUSIVE, "the canary was not asked yet")
         if self._accuracy is None:
             return CheckResult("accuracy", Verdict.FAIL, "the canary exports no ml_model_accuracy")
         passed = self._accuracy >= self._minimum

@@ -6,6 +6,7 @@ from rollout.counters import Counters
 from rollout.driver import CanaryCondition, Comparison, ServedModel
 from rollout.errors import InfrastructureError
 from rollout.local.inference_process import InferenceProcess, start_inference
+from rollout.local.processes import stop
 from rollout.local.replay import Replay
 from rollout.local.stack import load_stack
 from rollout.state import Home
@@ -30,9 +31,15 @@ class LocalDriver:
         """Start the canary's server, tell Envoy, and return once Envoy would send calls to it."""
         self.stop_canary()
         log = self._stack.log_for(self._home, "canary")
-        canary = start_inference("canary", model_uri, self._stack.options, log)
-        update = {"canary": canary, "servers_started": self._stack.servers_started + 1}
-        self._stack = self._stack.model_copy(update=update).save(self._home)
+        started = self._stack.servers_started + 1
+        canary = start_inference(
+            "canary",
+            model_uri,
+            self._stack.options,
+            log,
+            on_start=lambda process: self._record(starting=process),
+        )
+        self._record(canary=canary, starting=None, servers_started=started)
         self._announce("with-canary")
         self._stack.envoy.wait_until_healthy("canary")
         self._replay = Replay(Path(self._stack.stable.log), canary.address)
@@ -62,25 +69,24 @@ class LocalDriver:
             self._replay = Replay(Path(self._stack.stable.log), self._canary().address)
         return self._replay.compare(value_tolerance_ratio)
 
-    def promote_stable(self, model_uri: str) -> None:
-        """Swap stable in place; the record changes with it, so that a restart serves the same."""
+    def swap_stable(self, model_uri: str) -> ServedModel:
+        """Swap stable in place; the record changes with it, so that a restart serves the same.
+
+        The server does one swap at a time, so that one which somebody gave up waiting for ends first.
+        """
         self._stack.stable.reload(model_uri, self._stack.options.admin_token)
         served = self.stable_model()
-        canary = self._stack.canary
-        # A canary that died since it was judged must not keep the promotion from being finished.
-        if canary and canary.process.find() and served.digest != canary.served_model().digest:
-            raise InfrastructureError(
-                f"stable serves digest {served.digest} after the swap to {model_uri}, and the canary that "
-                "was judged another one; the registry changed under the rollout"
-            )
-        stable = self._stack.stable.model_copy(update={"model_uri": model_uri})
-        self._stack = self._stack.model_copy(update={"stable": stable}).save(self._home)
+        self._record(stable=self._stack.stable.model_copy(update={"model_uri": model_uri}))
+        return served
 
     def stop_canary(self) -> None:
         """Take the canary's address from Envoy, then end its server, which drains first."""
         if self._replay is not None:
             self._replay.close()
             self._replay = None
+        if self._stack.starting is not None:  # its command was killed, or it refused the model
+            stop(self._stack.starting, 5)
+            self._record(starting=None)
         canary = self._stack.canary
         if canary is None:
             return
@@ -90,6 +96,9 @@ class LocalDriver:
         finally:
             canary.stop()
             self._stack = without.save(self._home)
+
+    def _record(self, **changes: object) -> None:
+        self._stack = self._stack.model_copy(update=changes).save(self._home)
 
     def _announce(self, label: str) -> None:
         stack, canary = self._stack, self._canary()

@@ -1,5 +1,6 @@
 """A running Envoy: start it, tell it weights and addresses, read back what it uses and what it counted."""
 
+import json
 import re
 import socket
 import time
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from rollout.counters import Counters, Histogram, TrackCounters
 from rollout.errors import InfrastructureError, UsageError
 from rollout.local import envoy_config
-from rollout.local.envoy_config import EnvoyPaths, Upstream, write_atomically
+from rollout.local.envoy_config import EnvoyPaths, Upstream
 from rollout.local.processes import (
     ProcessRecord,
     ended,
@@ -21,6 +22,7 @@ from rollout.local.processes import (
     start_detached,
     stop,
 )
+from rollout.state import write_durably
 
 __all__ = ["Envoy", "start_envoy"]
 
@@ -69,12 +71,12 @@ class Envoy(BaseModel):
 
     def set_weight(self, weight: int, version: str) -> None:
         """Send `weight` percent to the canary leg; wait until Envoy does. Raises `InfrastructureError`."""
-        self._write(self.paths.routes, envoy_config.routes(weight, version))
+        write_durably(self.paths.routes, json.dumps(envoy_config.routes(weight, version)))
         self._confirm("http.ingress_grpc.rds.local", version, f"weight {weight} %")
 
     def set_upstreams(self, stable: Upstream, canary: Upstream | None, version: str) -> None:
         """Set the addresses and wait until Envoy uses them. Raises `InfrastructureError`."""
-        self._write(self.paths.clusters, envoy_config.clusters(stable, canary, version))
+        write_durably(self.paths.clusters, json.dumps(envoy_config.clusters(stable, canary, version)))
         self._confirm("cluster_manager.cds", version, "the addresses of stable and canary")
 
     def healthy(self, track: str) -> bool:
@@ -113,12 +115,6 @@ class Envoy(BaseModel):
         """End Envoy and its owner."""
         stop(self.process, 10)
 
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            raise InfrastructureError(f"{path} cannot be written: {error.strerror}") from None
-
     def _confirm(self, source: str, version: str, what: str) -> None:
         deadline = time.monotonic() + _CONFIRM_SECONDS
         name = f"{source}.version_text"
@@ -126,10 +122,10 @@ class Envoy(BaseModel):
             if self._statistics(f"^{re.escape(name)}$").get(name) == version:
                 return
             if time.monotonic() > deadline:
-                rejected = self._statistics(f"^{re.escape(source)}.update_rejected$")
+                refused = self._statistics(rf"^{re.escape(source)}\.update_(rejected|failure)$")
                 raise InfrastructureError(
                     f"Envoy does not use {what} (version {version}) after {_CONFIRM_SECONDS:g} s; it refused "
-                    f"{rejected.get(source + '.update_rejected', 0)} files; its log is {self.paths.log}"
+                    f"{sum(refused.values())} files; its log is {self.paths.log}"
                 )
             time.sleep(0.005)
 
@@ -160,11 +156,10 @@ class Envoy(BaseModel):
 def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str, port: int) -> Envoy:
     """Start an Envoy that sends every call to `stable`. Raises `UsageError` or `InfrastructureError`."""
     _check_port(host, port)
-    paths.directory.mkdir(parents=True, exist_ok=True)
     paths.admin_address.unlink(missing_ok=True)
-    write_atomically(paths.bootstrap, envoy_config.bootstrap(paths, host=host, port=port))
-    write_atomically(paths.routes, envoy_config.routes(0, "start"))
-    write_atomically(paths.clusters, envoy_config.clusters(stable, None, "start"))
+    write_durably(paths.bootstrap, json.dumps(envoy_config.bootstrap(paths, host=host, port=port)))
+    write_durably(paths.routes, json.dumps(envoy_config.routes(0, "start")))
+    write_durably(paths.clusters, json.dumps(envoy_config.clusters(stable, None, "start")))
     command = python_module("rollout.local.envoy_owner", str(binary), "-c", str(paths.bootstrap))
     command += ["--disable-hot-restart", "--admin-address-path", str(paths.admin_address), "-l", "warning"]
     record = start_detached(command, python_environment(), paths.log)
@@ -220,10 +215,9 @@ def _listener_port(admin: str) -> int:
 
 
 def _histogram(buckets: list[dict[str, Any]]) -> Histogram:
-    finite = [b for b in buckets if str(b["upper_bound"]).lower() not in ("inf", "infinity")]
-    above = sum(int(b["cumulative"]) for b in buckets if b not in finite)
-    bounds = tuple(float(b["upper_bound"]) / 1000 for b in finite)
-    return Histogram(bounds, (*(int(b["cumulative"]) for b in finite), above))
+    bounds = tuple(float(bucket["upper_bound"]) / 1000 for bucket in buckets)
+    # Envoy drops what is above the last bound, which is a day.
+    return Histogram(bounds, (*(int(bucket["cumulative"]) for bucket in buckets), 0))
 
 
 def _no_calls() -> Histogram:

@@ -5,8 +5,6 @@ Envoy uses it, which is how a weight is confirmed. The canary's share goes to an
 (canary, then stable), so that a dying canary costs its users nothing.
 """
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,19 +16,20 @@ __all__ = [
     "bootstrap",
     "clusters",
     "routes",
-    "write_atomically",
 ]
 
 _CANARY_LEG: Final = "canary_or_stable"
+#: Calls that ask for the canary by header have a leg of their own: nobody drew them at random.
+_BY_HEADER: Final = "canary_by_header"
 _EXTENSIONS: Final = "type.googleapis.com/envoy.extensions."
 _ROUTE_CONFIG: Final = "local"
 _STAT_PREFIX: Final = "ingress_grpc"
 
 #: Upper bounds of Envoy's latency buckets in milliseconds: about 1.25 apart, so that a shift of a quarter
-#: moves calls into the next bucket; Envoy records whole milliseconds.
+#: moves calls into the next bucket; Envoy records whole milliseconds, and drops what is above the last (a day).
 _LATENCY_BUCKETS_MS: Final = (
     1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320, 400, 500, 630,
-    800, 1000, 1600, 2500, 5000, 10000, 30000,
+    800, 1000, 1600, 2500, 5000, 10000, 30000, 86_400_000,
 )  # fmt: skip
 
 #: The same bounds in seconds, as the counters have them.
@@ -48,7 +47,8 @@ _HTTP2: Final = {
 
 #: A call that the canary could not take is tried once more, on the next priority of the leg, which is stable.
 _RETRY: Final = {
-    "retry_on": "connect-failure,refused-stream,unavailable",
+    # `reset` and `cancelled` are calls in flight on a server that died; predicting twice does no harm.
+    "retry_on": "connect-failure,refused-stream,unavailable,reset,cancelled",
     "num_retries": 1,
     "retry_back_off": {"base_interval": "0.005s"},
     "retry_priority": {
@@ -59,6 +59,10 @@ _RETRY: Final = {
         },
     },
 }
+
+
+#: By default Envoy retries three calls at a time: under load a dying canary would cost all others.
+_RETRIES_AT_A_TIME: Final = {"thresholds": [{"max_retries": 10_000}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +133,12 @@ def routes(weight: int, version: str) -> dict[str, Any]:
     ]
     always = {"name": "x-canary", "string_match": {"exact": "always"}}
     match: dict[str, Any] = {"prefix": "/"}
-    # Deadlines are the clients' own (gRPC); Envoy's default of 15 s would cut longer ones.
-    common = {"timeout": "0s", "retry_policy": _RETRY}
+    # Deadlines are the clients' own (gRPC). Envoy ends a call just before its client would: a call that the
+    # client gave up has no status, and would be missing from the counters that the judge reads.
+    deadline = {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "0.01s"}
+    common = {"timeout": "0s", "max_stream_duration": deadline, "retry_policy": _RETRY}
     table = [
-        {"match": match | {"headers": [always]}, "route": {"cluster": _CANARY_LEG} | common},
+        {"match": match | {"headers": [always]}, "route": {"cluster": _BY_HEADER} | common},
         {"match": match, "route": {"weighted_clusters": {"clusters": legs}} | common},
     ]
     resource = {
@@ -146,34 +152,10 @@ def routes(weight: int, version: str) -> dict[str, Any]:
 
 def clusters(stable: Upstream, canary: Upstream | None, version: str) -> dict[str, Any]:
     """Build the cluster file: stable, canary (without an address while there is none), and the canary leg."""
-    leg = {
-        "name": _CANARY_LEG,
-        "connect_timeout": "1s",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "cluster_type": {
-            "name": "envoy.clusters.aggregate",
-            "typed_config": {
-                "@type": _EXTENSIONS + "clusters.aggregate.v3.ClusterConfig",
-                "clusters": ["canary", "stable"],
-            },
-        },
-    }
-    resources = [_cluster("stable", stable), _cluster("canary", canary), leg]
+    legs = [_leg(_CANARY_LEG), _leg(_BY_HEADER)]
+    resources = [_cluster("stable", stable), _cluster("canary", canary), *legs]
     kind = {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster"}
     return {"version_info": version, "resources": [kind | resource for resource in resources]}
-
-
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Replace `path` by `content` as JSON in one move, which is what Envoy watches for.
-
-    Raises `OSError` when the directory cannot be written; the old file then stays as it was.
-    """
-    aside = path.with_suffix(".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -187,6 +169,22 @@ def _address(upstream: Upstream) -> dict[str, Any]:
     return {"socket_address": {"address": upstream.host, "port_value": upstream.port}}
 
 
+def _leg(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": _RETRIES_AT_A_TIME,
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": _EXTENSIONS + "clusters.aggregate.v3.ClusterConfig",
+                "clusters": ["canary", "stable"],
+            },
+        },
+    }
+
+
 def _cluster(name: str, upstream: Upstream | None) -> dict[str, Any]:
     endpoints = [] if upstream is None else [{"endpoint": {"address": _address(upstream)}}]
     return {
@@ -195,7 +193,8 @@ def _cluster(name: str, upstream: Upstream | None) -> dict[str, Any]:
         "connect_timeout": "1s",
         "typed_extension_protocol_options": _HTTP2,
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-        # Act at once: one failed probe takes the endpoint out, one good one brings it back.
+        "circuit_breakers": _RETRIES_AT_A_TIME,
+        # Act soon: two failed probes take the endpoint out, a good one brings it back.
         "health_checks": [
             {
                 "timeout": "1s",
@@ -207,8 +206,9 @@ def _cluster(name: str, upstream: Upstream | None) -> dict[str, Any]:
                 "grpc_health_check": {"service_name": "inference.v1.InferenceService"},
             }
         ],
-        # Without it Envoy sends traffic to endpoints that it knows to be unhealthy ("panic mode").
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Without the first Envoy sends traffic to endpoints that it knows to be unhealthy ("panic mode");
+        # without the second it acts on a change of health up to a second late.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
     }
 
 

@@ -1,21 +1,32 @@
 """Owns one Envoy: `python -m rollout.local.envoy_owner ENVOY ARGUMENT…`.
 
-The Envoy of the PyPI wheel is ended by the kernel as soon as the process that started it ends, so it needs a
-parent that lives as long as the stack. This is that parent and nothing else: it passes signals on and ends
-with Envoy's exit code.
+The stack records one process for Envoy, and Envoy must not outlive it. This is that process and nothing else:
+it passes signals on, ends with Envoy's exit code, and when it is killed the kernel ends Envoy (on Linux).
 """
 
+import ctypes
 import signal
 import subprocess
 import sys
 from types import FrameType
+from typing import Final
 
 __all__ = ["main"]
+
+#: From linux/prctl.h: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
     """Run Envoy until it ends; SIGTERM and SIGINT are passed on."""
-    with subprocess.Popen(arguments) as envoy:
+    end_with_us = None
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+
+        def end_with_us() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    with subprocess.Popen(arguments, preexec_fn=end_with_us) as envoy:  # noqa: PLW1509  # there are no threads
 
         def forward(number: int, _frame: FrameType | None) -> None:
             envoy.send_signal(number)

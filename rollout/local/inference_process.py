@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
 
 from inference.client import PredictionClient
+from protos.inference.v1.manifest_pb2 import Task
 from rollout.driver import CanaryRefusedError, ServedModel
 from rollout.errors import InfrastructureError, RolloutError, UsageError
 from rollout.local.envoy_config import Upstream
@@ -82,7 +84,8 @@ class InferenceProcess(BaseModel):
                 model = client.get_model()
         except grpc.RpcError as error:
             raise self._silent(error.details() or error.code().name) from None
-        return ServedModel(model.manifest.name, model.model_version, model.model_digest)
+        classifies = model.manifest.task == Task.TASK_CLASSIFICATION
+        return ServedModel(model.manifest.name, model.model_version, model.model_digest, classifies)
 
     def accuracy(self) -> float | None:
         """Read the gauge `ml_model_accuracy`, None when it is not exported. Raises `InfrastructureError`."""
@@ -125,9 +128,16 @@ class InferenceProcess(BaseModel):
 
 
 def start_inference(
-    track: str, model_uri: str, options: ServerOptions, log: Path, *, grpc_port: int = 0, http_port: int = 0
+    track: str,
+    model_uri: str,
+    options: ServerOptions,
+    log: Path,
+    *,
+    grpc_port: int = 0,
+    http_port: int = 0,
+    on_start: Callable[[ProcessRecord], None] = lambda _process: None,
 ) -> InferenceProcess:
-    """Start a server for `model_uri` and return once it serves.
+    """Start a server for `model_uri` and return once it serves; `on_start` learns of it before that.
 
     Raises `CanaryRefusedError` when the server refused the model, `UsageError` when it found the settings
     wrong, and `InfrastructureError` for the rest; nothing is left running then.
@@ -149,6 +159,7 @@ def start_inference(
     }
     record = start_detached(python_module("inference"), environment, log)
     try:
+        on_start(record)
         ports = _wait_until_serving(record, track, log)
     except BaseException:  # also Ctrl-C: a server that nobody knows of must not stay
         stop(record, 5)

@@ -15,20 +15,20 @@ from rollout.errors import InfrastructureError
 
 __all__ = ["ProcessRecord", "ended", "python_environment", "start_detached", "stop"]
 
-#: Start times of one process, read twice, may differ by rounding.
-_SAME_START_SECONDS: Final = 0.05
-
 # Keeps the handles of processes that this very process started, so that they are reaped when they end.
 _started: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
 
 
 class ProcessRecord(BaseModel):
-    """A process, by its number and its start: a reused number is never mistaken for it."""
+    """A process, by its number and its start: a reused number is never mistaken for it.
+
+    `started` is opaque text that stays the same when the clock of the machine is set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
-    started_at: float
+    started: str
 
     def find(self) -> psutil.Process | None:
         """Return the running process, or None when it has ended."""
@@ -37,9 +37,9 @@ class ProcessRecord(BaseModel):
             handle.poll()
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started_at) < _SAME_START_SECONDS
+            same = _start_of(process) == self.started
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, FileNotFoundError):
             return None
 
 
@@ -66,7 +66,17 @@ def start_detached(arguments: Sequence[str], environment: Mapping[str, str], log
             f"{arguments[0]} cannot be started with log {log}: {error.strerror}"
         ) from None
     _started[handle.pid] = handle
-    return ProcessRecord(pid=handle.pid, started_at=psutil.Process(handle.pid).create_time())
+    return ProcessRecord(pid=handle.pid, started=_start_of(psutil.Process(handle.pid)))
+
+
+def _start_of(process: psutil.Process) -> str:
+    """Tell when a process started: on Linux in ticks since this boot, which no change of the clock moves."""
+    if sys.platform != "linux":
+        return f"{process.create_time():.0f}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # proc(5): the 22nd field; the second is the command in brackets, which may hold anything.
+    ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{boot}/{ticks}"
 
 
 def stop(record: ProcessRecord, grace_seconds: float) -> bool:

@@ -33,7 +33,8 @@ AnsweredRow = tuple[list[float], str | float]
 class Replay:
     """Reads stable's prediction log as it grows and asks the canary the same rows.
 
-    The rows are a random sample of what came since the last look, so that bursts do not hide other traffic.
+    One row of each request, and a random sample of the requests since the last look: the rows of one request
+    are often alike, and the judge takes rows as independent.
     """
 
     def __init__(self, stable_log: Path, canary_address: str) -> None:
@@ -50,20 +51,28 @@ class Replay:
     def compare(self, value_tolerance_ratio: float) -> Comparison:
         """Replay up to 64 of the rows logged since the last call."""
         try:
-            answered = [row for line in self._tail.lines() for row in _answered_rows(line)]
+            requests = [rows for line in self._tail.lines() if (rows := _answered_rows(line))]
         except OSError as error:
             raise InfrastructureError(f"stable's prediction log cannot be read: {error}") from None
-        sample = self._random.sample(answered, min(_ROWS_PER_LOOK, len(answered)))
+        chosen = self._random.sample(requests, min(_ROWS_PER_LOOK, len(requests)))
+        sample = [self._random.choice(rows) for rows in chosen]
         if not sample:
             return Comparison(0, 0)
         try:
             reply = self._canary.predict([features for features, _ in sample], shadow=True)
         except grpc.RpcError as error:
-            return Comparison(0, 0) if error.code() in _SILENT else Comparison(len(sample), len(sample))
+            return _without_answer(error.code(), len(sample))
         outputs: Sequence[str | float] = reply.labels or reply.values
         pairs = zip(sample, outputs, strict=True)
         differing = sum(not _same(output, found, value_tolerance_ratio) for (_, output), found in pairs)
         return Comparison(len(sample), differing)
+
+
+def _without_answer(code: grpc.StatusCode, rows: int) -> Comparison:
+    if code in _SILENT:
+        return Comparison(0, 0)
+    # A canary that finds rows wrong which stable took differs on each; any other failure is one failure.
+    return Comparison(rows, rows) if code is grpc.StatusCode.INVALID_ARGUMENT else Comparison(1, 1)
 
 
 def _answered_rows(line: bytes) -> list[AnsweredRow]:

@@ -14,6 +14,7 @@ from rollout.errors import InfrastructureError, UsageError
 from rollout.local.envoy import Envoy, start_envoy
 from rollout.local.envoy_config import EnvoyPaths
 from rollout.local.inference_process import InferenceProcess, ServerOptions, start_inference
+from rollout.local.processes import ProcessRecord, stop
 from rollout.registry import Registry
 from rollout.state import Home, Phase, write_durably
 
@@ -41,6 +42,8 @@ class Stack(BaseModel):
     envoy: Envoy
     stable: InferenceProcess
     canary: InferenceProcess | None = None
+    #: A canary that does not serve yet; set again to None once it does. A kill in between leaves it here.
+    starting: ProcessRecord | None = None
     #: Servers started so far, so that every server's log has a name of its own.
     servers_started: int = 1
 
@@ -117,6 +120,8 @@ def stack_down(home: Home) -> list[str]:
         if part.process.find():
             ended.append(f"{part.name} (process {part.process.pid})")
         part.stop()
+    if stack.starting is not None:
+        stop(stack.starting, 5)
     home.stack_file.unlink(missing_ok=True)
     return ended
 

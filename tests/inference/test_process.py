@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import httpx
+import psutil
 import pytest
 from google.protobuf import json_format
 
@@ -148,7 +149,7 @@ def test_unknown_arguments_are_refused(make_process: object) -> None:
 
 
 def test_a_start_can_be_stopped_while_it_loads(make_process: object, tmp_path: Path) -> None:
-    """SIGTERM while the registry does not answer ends the process promptly, with 0."""
+    """SIGTERM while the registry does not answer ends the process promptly, with 0, and its child too."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -159,9 +160,13 @@ def test_a_start_can_be_stopped_while_it_loads(make_process: object, tmp_path: P
             DRAIN_DELAY_SECONDS=60,
         )
         process.wait_for("listening")
-        time.sleep(0.5)
-        process.popen.send_signal(signal.SIGTERM)
-        assert process.end(5) == 0
+        with silent.accept()[0]:  # the child asks the registry and waits for an answer that never comes
+            children = psutil.Process(process.popen.pid).children()
+            assert children
+            process.popen.send_signal(signal.SIGTERM)
+            assert process.end(5) == 0
+            _, alive = psutil.wait_procs(children, timeout=10)
+            assert not alive
 
 
 def test_an_unread_standard_output_stops_nothing(make_process: object, bundle: Path) -> None:

@@ -1,0 +1,103 @@
+"""The HTTP server beside a process's main work."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from telemetry import HttpServer, PortInUseError
+
+
+class Gate:
+    """An application whose `/slow` answers only once it is told to."""
+
+    def __init__(self) -> None:
+        self.entered, self.may_answer = threading.Event(), threading.Event()
+        routes = [Route("/", self.answer), Route("/slow", self.answer_late)]
+        self.app = Starlette(routes=routes)
+
+    def answer(self, _request: Request) -> PlainTextResponse:
+        return PlainTextResponse("here")
+
+    def answer_late(self, _request: Request) -> PlainTextResponse:
+        self.entered.set()
+        self.may_answer.wait(10)
+        return PlainTextResponse("late")
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """A fresh application."""
+    return Gate()
+
+
+@pytest.fixture
+def server(gate: Gate) -> Iterator[HttpServer]:
+    """It, served on a port of the kernel's choice."""
+    server = HttpServer(gate.app, host="127.0.0.1", port=0, variable="HTTP_PORT")
+    server.start()
+    yield server
+    gate.may_answer.set()
+    server.stop()
+
+
+def test_port_0_gives_a_port_that_answers(server: HttpServer) -> None:
+    """The bound port is read back, and requests are answered as soon as start() returns."""
+    assert server.port > 0
+    assert httpx.get(f"http://127.0.0.1:{server.port}/").text == "here"
+
+
+def test_the_port_is_bound_before_it_serves(gate: Gate) -> None:
+    """The constructor takes the port, so that a second server learns at once that it is taken."""
+    first = HttpServer(gate.app, host="127.0.0.1", port=0, variable="HTTP_PORT")
+    try:
+        with pytest.raises(PortInUseError) as caught:
+            HttpServer(gate.app, host="127.0.0.1", port=first.port, variable="HTTP_PORT")
+        assert str(first.port) in str(caught.value)
+        assert "HTTP_PORT" in str(caught.value)
+    finally:
+        first.stop()
+
+
+def test_an_address_of_nobody_is_another_error(gate: Gate) -> None:
+    """What is wrong with the host is not called a port in use."""
+    with pytest.raises(OSError, match=r"assign|address"):
+        HttpServer(gate.app, host="192.0.2.1", port=0, variable="HTTP_PORT")
+
+
+def test_stop_closes_the_port(server: HttpServer) -> None:
+    """After stop() the port is free for the next server, and stop() may be called again."""
+    port = server.port
+    server.stop()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    server.stop()
+
+
+def test_stop_before_start_is_fine(gate: Gate) -> None:
+    """A process that fails between binding and serving can clean up."""
+    server = HttpServer(gate.app, host="127.0.0.1", port=0, variable="HTTP_PORT")
+    port = server.port
+    server.stop()
+    HttpServer(gate.app, host="127.0.0.1", port=port, variable="HTTP_PORT").stop()
+
+
+def test_a_request_in_flight_is_answered_before_the_end(server: HttpServer, gate: Gate) -> None:
+    """stop() waits for the answer that is being made."""
+    answers: list[str] = []
+    url = f"http://127.0.0.1:{server.port}/slow"
+    client = threading.Thread(target=lambda: answers.append(httpx.get(url, timeout=10).text))
+    client.start()
+    assert gate.entered.wait(10)
+    stopper = threading.Thread(target=server.stop)
+    stopper.start()
+    gate.may_answer.set()
+    stopper.join(10)
+    client.join(10)
+    assert answers == ["late"]
