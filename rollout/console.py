@@ -8,6 +8,7 @@ import orjson
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,15 @@ from rollout.judge import CheckResult, Verdict
 __all__ = ["JsonView", "PlainView", "RolloutView", "TerminalView", "choose_view", "fail", "write_json"]
 
 _COLOURS: Final = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+
+#: What takes seconds after an event, said while it does.
+_WAITING: Final = {
+    Kind.STARTED: "the canary fetches and checks the model …",
+    Kind.WEIGHT_SET: "waiting for calls …",
+    Kind.STEP_PASSED: "the next step …",
+    Kind.PROMOTING: "stable swaps, then the canary drains …",
+    Kind.ABORTING: "the canary drains …",
+}
 
 #: Plain output says how a step stands at most so often; a log is not a screen.
 _PLAIN_SECONDS: Final = 5.0
@@ -86,8 +96,8 @@ class TerminalView(AbstractContextManager["TerminalView"]):
         if event.look is not None:
             self._live.update(_figures(event.look))
             return
-        if event.kind in (Kind.STEP_PASSED, Kind.ABORTING, Kind.PROMOTING, Kind.ENDED):
-            self._live.update(Text(""))
+        waiting = _WAITING.get(event.kind)
+        self._live.update(Spinner("dots", text=waiting) if waiting else Text(""))
         self._live.console.print(milestone(event))
 
 

@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # A pipe has no width; the table needs some.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # a closed terminal as well
+        signal.signal(number, _interrupt)
     directory = options.keep or Path(tempfile.mkdtemp(prefix="coalmine-demo-"))
     directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -30,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
         code = _tell(directory.absolute(), options.report.absolute(), console)
     except KeyboardInterrupt:
         fail("interrupted; every process that the demo started has ended")
+        _remove(options.keep, directory)
         return 130
     except RolloutError as error:
         fail(f"{error}\nthe logs are in {directory}")
         return int(error.exit_code)
-    if options.keep is None:
-        shutil.rmtree(directory, ignore_errors=True)
+    _remove(options.keep, directory)
     console.print(f"[dim]{time.monotonic() - began:.0f} s in all[/]")
     return code
 
@@ -56,6 +57,11 @@ def _tell(directory: Path, report_path: Path, console: Console) -> int:
     for problem in problems:
         fail(problem)
     return int(ExitCode.ABORTED) if problems else 0
+
+
+def _remove(keep: Path | None, directory: Path) -> None:
+    if keep is None:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

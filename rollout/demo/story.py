@@ -65,6 +65,7 @@ class Story:
         self._home = Home(directory / "stack")
         self._cleanup = contextlib.ExitStack()
         self._trainers = ThreadPoolExecutor(1, "trainer")
+        self._commands: list[subprocess.Popen[str]] = []
         self.result = StoryResult(began=time.time())
 
     @contextlib.contextmanager
@@ -75,6 +76,8 @@ class Story:
                 yield
             finally:
                 self._trainers.shutdown(wait=False, cancel_futures=True)
+                for command in self._commands:  # fine for those that have ended
+                    command.terminate()
 
     def tell(self) -> StoryResult:
         """Tell it. Raises `RolloutError` when a part does not work at all."""
@@ -135,7 +138,8 @@ class Story:
         options = StackOptions(model_uri, self._tracking_uri, port=0)
         # Registered before the start: stack_down is fine with a stack that never came up.
         self._cleanup.callback(stack_down, self._home)
-        stack, _ = stack_up(self._home, options, MlflowRegistry(self._tracking_uri))
+        with self._console.status("the server fetches and checks the model, Envoy starts …"):
+            stack, _ = stack_up(self._home, options, MlflowRegistry(self._tracking_uri))
         return stack.envoy.address
 
     def _start_traffic(self, address: str, data: Path, name: str, *, shift: float) -> ProcessRecord:
@@ -195,20 +199,22 @@ class Story:
             "MLFLOW_TRACKING_URI": self._tracking_uri,
             "PYTHONWARNINGS": "ignore",
         }
-        done = subprocess.run(
+        with subprocess.Popen(
             python_module(module, *arguments),
             cwd=self._directory,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-        )
-        (self._directory / f"{name}.log").write_text(done.stderr + done.stdout, encoding="utf-8")
-        if done.returncode:
+        ) as process:
+            self._commands.append(process)
+            output, errors = process.communicate()
+        (self._directory / f"{name}.log").write_text(errors + output, encoding="utf-8")
+        if process.returncode:
             raise InfrastructureError(
-                f"python -m {module} ended with {done.returncode}:\n{done.stderr[-2000:]}"
+                f"python -m {module} ended with {process.returncode}:\n{errors[-2000:]}"
             )
-        return done.stdout
+        return output
 
     def _phase(self, what: str) -> None:
         now = time.time()

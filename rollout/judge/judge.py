@@ -106,6 +106,9 @@ def _traffic(step: Step, in_step: Counters, *, void: bool) -> CheckResult:
     if void:
         reason = f"{figures}: the split is not as set, and the calls do not count"
         return CheckResult("traffic", Verdict.INCONCLUSIVE, reason, canary=share)
+    if not total:
+        reason = "no call arrived, neither at stable nor at the canary; a rollout needs traffic"
+        return CheckResult("traffic", Verdict.INCONCLUSIVE, reason)
     if calls < step.min_requests:
         reason = f"the canary answered {calls} of the {step.min_requests} calls that the step asks for"
         return CheckResult("traffic", Verdict.INCONCLUSIVE, reason, canary=share)

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,6 @@ from rollout.local.processes import (
     ProcessRecord,
     ended,
     python_environment,
-    python_module,
     start_detached,
     stop,
 )
@@ -160,7 +160,9 @@ def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str,
     write_durably(paths.bootstrap, json.dumps(envoy_config.bootstrap(paths, host=host, port=port)))
     write_durably(paths.routes, json.dumps(envoy_config.routes(0, "start")))
     write_durably(paths.clusters, json.dumps(envoy_config.clusters(stable, None, "start")))
-    command = python_module("rollout.local.envoy_owner", str(binary), "-c", str(paths.bootstrap))
+    # By its path: as a module it would import all of this package, for nothing.
+    owner = Path(__file__).with_name("envoy_owner.py")
+    command = [sys.executable, str(owner), str(binary), "-c", str(paths.bootstrap)]
     command += ["--disable-hot-restart", "--admin-address-path", str(paths.admin_address), "-l", "warning"]
     record = start_detached(command, python_environment(), paths.log)
     try:

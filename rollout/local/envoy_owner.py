@@ -1,4 +1,4 @@
-"""Owns one Envoy: `python -m rollout.local.envoy_owner ENVOY ARGUMENT…`.
+"""Owns one Envoy: `python envoy_owner.py ENVOY ARGUMENT…`; needs nothing but the standard library.
 
 The stack records one process for Envoy, and Envoy must not outlive it. This is that process and nothing else:
 it passes signals on, ends with Envoy's exit code, and when it is killed the kernel ends Envoy (on Linux).
