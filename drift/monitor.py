@@ -114,8 +114,11 @@ class Monitor:
         with self._lock:
             self._stopping = True
             self._worker.shutdown(wait=False, cancel_futures=True)
+            # What was cancelled before it began is over, which `wait` would not see.
             pending: list[Future[Any]] = [
-                future for future in (self._warming, self._running) if future is not None
+                future
+                for future in (self._warming, self._running)
+                if future is not None and not future.cancelled()
             ]
         return not wait(pending, timeout_seconds).not_done
 

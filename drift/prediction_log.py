@@ -24,6 +24,8 @@ __all__ = ["MAX_LINE_BYTES", "LogTail", "PredictionLog"]
 MAX_LINE_BYTES: Final = 1 << 20
 #: Events remembered to drop duplicates, about 100 MB at most; beyond it the oldest are forgotten.
 MAX_REMEMBERED_EVENTS: Final = 1_000_000
+#: First bytes of a file that tell it from its successor: the first line begins with a time.
+_HEAD_BYTES: Final = 256
 
 log = structlog.stdlib.get_logger("drift")
 
@@ -35,18 +37,23 @@ class LogTail:
         self._path = path
         self._offset = 0
         self._identity: tuple[int, int] | None = None
+        self._head = b""
         self.modified = 0.0
 
     def lines(self) -> Iterator[bytes]:
         """Yield each new complete line, cut at `MAX_LINE_BYTES`; a line still being written waits.
 
-        A file that was truncated or replaced is read from its start. Raises `OSError`.
+        A file that was truncated or replaced is read from its start; since a new file may get the inode of
+        the old one, its first bytes must be the same too. Raises `OSError`.
         """
         with self._path.open("rb") as file:
             status = os.fstat(file.fileno())
             identity = (status.st_dev, status.st_ino)
-            if identity != self._identity or status.st_size < self._offset:
-                self._identity, self._offset = identity, 0
+            head = file.read(_HEAD_BYTES)
+            same = identity == self._identity and head.startswith(self._head)
+            if not same or status.st_size < self._offset:
+                self._offset = 0
+            self._identity, self._head = identity, head
             self.modified = status.st_mtime
             file.seek(self._offset)
             # Up to the size at the start: a writer faster than us must not keep us here.

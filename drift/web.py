@@ -64,11 +64,14 @@ class _Routes:
     async def refresh(self, _: Request) -> Response:
         """Evaluate now, or join the evaluation under way; 503 when it fails or the service is ending."""
         try:
-            future = self._monitor.refresh()
-            # Shielded: a caller that goes away must not cancel the evaluation of those who joined it.
-            evaluation = await asyncio.shield(asyncio.wrap_future(future))
-        except (ShuttingDownError, asyncio.CancelledError):
-            return _json({"error": str(ShuttingDownError())}, HTTPStatus.SERVICE_UNAVAILABLE)
+            future = asyncio.wrap_future(self._monitor.refresh())
+            # Not awaited itself: a caller that goes away must not cancel the evaluation of those who joined it.
+            await asyncio.wait([future])
+            if future.cancelled():  # by the monitor's end, before it began
+                raise ShuttingDownError
+        except ShuttingDownError as ending:
+            return _json({"error": str(ending)}, HTTPStatus.SERVICE_UNAVAILABLE)
+        evaluation = future.result()
         error = evaluation.outcome is Outcome.ERROR
         return _json(evaluation, HTTPStatus.SERVICE_UNAVAILABLE if error else HTTPStatus.OK)
 

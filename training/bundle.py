@@ -36,7 +36,8 @@ from training.manifest import (
     message_to_json,
 )
 from training.parity import compare_outputs, parity_bound
-from training.reference import persist_reference_dataset
+from training.reference import persist_reference_dataset, predict_out_of_sample
+from training.report import show_note
 from training.storage import storage_errors, write_atomically
 
 __all__ = [
@@ -87,7 +88,7 @@ def build_bundle(
         _save_for_mlflow(directory, model, run_id, model_id)
         parity = _compile(directory, model, seed)
         write_atomically(directory / "metrics.json", message_to_json(model.metrics))
-        _save_reference(directory, model)
+        _save_reference(directory, model, seed)
         manifest = build_manifest(
             model,
             name=name,
@@ -171,12 +172,17 @@ def _compile(directory: Path, model: FittedModel, seed: int) -> Parity:
     return parity
 
 
-def _save_reference(directory: Path, model: FittedModel) -> None:
-    predictions = model.estimator.predict(model.inputs()).tolist()
+def _save_reference(directory: Path, model: FittedModel, seed: int) -> None:
+    try:
+        predictions = predict_out_of_sample(model, seed)
+    except EstimatorError as error:
+        # No reason to lose the model: drift of the features is found all the same.
+        show_note(f"the predictions in reference.csv are those of rows that were fitted on: {error}")
+        predictions = model.estimator.predict(model.inputs())
     frame = model.table.frame
     features = frame[list(model.table.features)]
     persist_reference_dataset(
-        directory / "reference.csv", features, predictions, frame[model.table.target].tolist()
+        directory / "reference.csv", features, predictions.tolist(), frame[model.table.target].tolist()
     )
 
 

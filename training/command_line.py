@@ -77,8 +77,8 @@ def run_command(command: str, work: Callable[[], ExitCode]) -> int:
         return error.exit_code
     except OSError as error:
         show_error(command, StorageError(str(error.filename or "standard output"), describe(error)))
-    except KeyboardInterrupt:
-        show_error(command, "interrupted; a version was registered only if a MODEL_URI was printed")
+    except KeyboardInterrupt as interrupt:
+        show_error(command, "; ".join(["interrupted", *map(str, interrupt.args)]))
         return _INTERRUPTED
     except Exception:  # noqa: BLE001  # a defect: its traceback, and not exit code 1, which says "gate"
         traceback.print_exc()

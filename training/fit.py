@@ -39,6 +39,11 @@ class FittedModel:
         """Labels in class-index order; empty for regression."""
         return list(self.estimator.classes_) if self.plan.is_classification else []
 
+    @property
+    def targets(self) -> NDArray[Any]:
+        """The label or number of each row of the table, as the estimator takes it."""
+        return _target(self.table)
+
     def inputs(self, rows: pd.DataFrame | NDArray[np.float32] | None = None) -> pd.DataFrame:
         """Return `rows` (numbers, one column a feature; None: the whole table) as the estimator takes them.
 

@@ -36,6 +36,8 @@ SCHEMA_VERSION: Final = 1
 #: About so many rows must reproduce at load: enough to meet every class, few enough to cost nothing.
 _GOLDEN_ROWS: Final = 16
 _MOST_GOLDEN_ROWS: Final = 256
+#: Twice the difference that the server grants a probability: below this margin rounding may choose the class.
+_TIE_MARGIN: Final = 2e-4
 _READ_BYTES: Final = 1 << 20
 
 
@@ -74,9 +76,13 @@ def _features(model: FittedModel) -> list[Feature]:
 
 
 def _golden_rows(model: FittedModel) -> list[GoldenRow]:
-    """Return rows of the table with what scikit-learn says to them in float32."""
+    """Return rows of the table with what scikit-learn says to them in float32.
+
+    Half of them or more are the rows about which a classifier is least sure: far from its boundaries another
+    model gives the same probabilities.
+    """
     features = model.table.frame[list(model.table.features)]
-    chosen = _spread(model)
+    chosen = _least_sure_and_spread(model) if model.plan.is_classification else _over_values(model)
     inputs = model.inputs(features.iloc[chosen])
     numbers = features.iloc[chosen].to_numpy(np.float64).tolist()
     predicted = model.predict(inputs).tolist()
@@ -89,19 +95,32 @@ def _golden_rows(model: FittedModel) -> list[GoldenRow]:
     ]
 
 
-def _spread(model: FittedModel) -> list[int]:
-    """Choose rows evenly over the table, in turn from each class (for regression: over the sorted values)."""
+def _least_sure_and_spread(model: FittedModel) -> list[int]:
+    """Choose rows in turn from each class, evenly over the table, and at least as many of small margins."""
     target = model.table.frame[model.table.target].to_numpy()
-    if not model.plan.is_classification:
-        order = np.argsort(target, kind="stable")
-        return sorted(set(order[np.linspace(0, len(order) - 1, _GOLDEN_ROWS).round().astype(int)].tolist()))
-    groups = [np.flatnonzero(target == label) for label in model.classes][:_MOST_GOLDEN_ROWS]
-    each = -(-_GOLDEN_ROWS // len(groups))
-    chosen: list[int] = []
+    groups = [np.flatnonzero(target == label) for label in model.classes][: _MOST_GOLDEN_ROWS // 2]
+    each = -(-_GOLDEN_ROWS // 2 // len(groups))
+    spread: list[int] = []
     for group in groups:
         places = np.linspace(0, len(group) - 1, min(each, len(group))).round().astype(int)
-        chosen += group[places].tolist()
-    return sorted(chosen)
+        spread += group[places].tolist()
+    least_sure = _by_margin(model)[: max(_GOLDEN_ROWS // 2, len(spread))]
+    return sorted({*spread, *least_sure})
+
+
+def _by_margin(model: FittedModel) -> list[int]:
+    """Return the rows without a tie, smallest margin between the two most probable classes first."""
+    two = np.sort(model.probabilities(model.inputs()), axis=1)[:, -2:]
+    margins = two[:, 1] - two[:, 0]
+    # Equal margins, as of a single tree, in an order that has nothing to do with that of the table.
+    order = np.lexsort((np.random.default_rng(0).permutation(len(margins)), margins))
+    return [int(row) for row in order if margins[row] > _TIE_MARGIN]
+
+
+def _over_values(model: FittedModel) -> list[int]:
+    """Choose rows evenly over the sorted predictions, the least and the largest among them."""
+    order = np.argsort(model.predict(model.inputs()), kind="stable")
+    return sorted(set(order[np.linspace(0, len(order) - 1, _GOLDEN_ROWS).round().astype(int)].tolist()))
 
 
 def list_files(directory: Path) -> list[BundleFile]:

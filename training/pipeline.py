@@ -1,5 +1,6 @@
 """The stretch from a configuration to a bundle or a registered version, one step after the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from training.storage import public_uri, staged_directory
 
 if TYPE_CHECKING:
     from training.bundle import Bundle
-    from training.registry import Registry
+    from training.registry import RegisteredVersion, Registry
 
 __all__ = ["TrainingOutcome", "check_data", "run_training"]
 
@@ -46,11 +47,13 @@ def run_training(
     bundle_dir: Path | None,
     alias: str | None,
     progress: Progress,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> TrainingOutcome:
-    """Validate, fit, measure, judge, bundle, register.
+    """Validate, fit, measure, judge, bundle, register, and move the alias last.
 
     With `tracking_uri` None nothing of MLflow's tracking is touched and the bundle is left in `bundle_dir`.
-    Raises a `TrainingError` of one kind or another; then nothing was registered.
+    `announce` is told the model URI as soon as the version exists. Raises a `TrainingError` of one kind or
+    another; a version that was announced before stays registered.
     """
     name, seed = config.model_name, config.split.seed
     with staged_directory(bundle_dir) as staging:
@@ -60,10 +63,15 @@ def run_training(
         # Before the fit: an hour of training must not end at a registry that was never there.
         registry = None if tracking_uri is None else _connect(tracking_uri, progress)
         model = _fit(config, plan, table, progress)
+        model_uri = None
         if registry is None:
-            digest, model_uri = _bundle(staging, model, name, seed, progress).digest, None
+            digest = _bundle(staging, model, name, seed, progress).digest
         else:
-            digest, model_uri = _register(registry, staging, model, config, alias=alias, progress=progress)
+            digest, version = _register(registry, staging, model, config, progress)
+            model_uri = version.uri
+            announce(model_uri)
+    if registry is not None and alias is not None:
+        registry.set_alias(version, alias)
     accuracy = model.metrics.accuracy if model.metrics.HasField("accuracy") else None
     return TrainingOutcome(digest, accuracy, model_uri, bundle_dir)
 
@@ -114,11 +122,9 @@ def _register(
     staging: Path,
     model: FittedModel,
     config: Config,
-    *,
-    alias: str | None,
     progress: Progress,
-) -> tuple[str, str]:
-    """Return the digest of the bundle and the model URI of the version that holds it."""
+) -> "tuple[str, RegisteredVersion]":
+    """Return the digest of the bundle and the version that holds it."""
     name, seed = config.model_name, config.split.seed
     params = {
         "estimator": model.plan.class_path,
@@ -133,7 +139,6 @@ def _register(
         bundle = _bundle(staging, model, name, seed, progress, **ids)
         metrics = {field.name: float(value) for field, value in model.metrics.ListFields()}
         with progress.step(f"register as {name}"):
-            version = registry.register(recording, bundle, metrics)
-    if alias is not None:
-        registry.set_alias(version, alias)
-    return bundle.digest, version.uri
+            gated = bool(judge_gates(model.metrics, config.gates))
+            version = registry.register(recording, bundle, metrics, gated=gated)
+    return bundle.digest, version

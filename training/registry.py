@@ -101,11 +101,12 @@ class Registry:
             raise
 
     def register(
-        self, recording: Recording, bundle: Bundle, metrics: Mapping[str, float]
+        self, recording: Recording, bundle: Bundle, metrics: Mapping[str, float], *, gated: bool
     ) -> RegisteredVersion:
         """Store `bundle`, look at what was stored, and register it as the next version.
 
-        Raises `RegistryError`, and `BundleError` when the stored files differ from the bundle.
+        `gated` says whether there was a gate to pass. An interrupt while the registry makes the version says
+        so. Raises `RegistryError`, and `BundleError` when the stored files differ from the bundle.
         """
         name = bundle.manifest.name
         with self._errors():
@@ -116,15 +117,19 @@ class Registry:
             self._client.log_model_artifacts(model_id, str(bundle.directory))
         self._verify_stored(model_id, bundle)
         self._finish(recording, "FINISHED", "READY")
-        tags = {DIGEST_TAG: bundle.digest, _GATE_TAG: "passed"}
+        tags = {DIGEST_TAG: bundle.digest, _GATE_TAG: "passed" if gated else "none"}
         if "accuracy" in metrics:
             tags[_ACCURACY_TAG] = f"{metrics['accuracy']:.6f}"
         with self._errors():
             self._ensure_model(name)
             source = f"models:/{model_id}"
-            created = self._client.create_model_version(
-                name, source, run_id=recording.run_id, tags=tags, model_id=model_id
-            )
+            try:
+                created = self._client.create_model_version(
+                    name, source, run_id=recording.run_id, tags=tags, model_id=model_id
+                )
+            except KeyboardInterrupt:
+                state = f"the registry was making a version of {name}, and it may exist by now"
+                raise KeyboardInterrupt(state) from None
         return RegisteredVersion(name, int(created.version))
 
     def set_alias(self, version: RegisteredVersion, alias: str) -> None:

@@ -35,7 +35,7 @@ _EXAMPLES: Final = """\
 examples:
   python -m training.train                                  Iris, a random forest, ./mlflow.db
   python -m training.train --data flowers.csv --target species --param n_estimators=50
-  python -m training.train --param 'criterion="entropy"' --seed 1 --alias champion
+  python -m training.train --param 'criterion="entropy"' --seed 1 --alias challenger
   python -m training.train --no-register --bundle-dir out   no MLflow tracking; serve it from out
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m training.train --output uri.env
 
@@ -93,6 +93,20 @@ def _alias(text: str) -> str:
 
 
 def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:
+    registered: list[str] = []
+    try:
+        return _train(arguments, environment, registered)
+    except KeyboardInterrupt as interrupt:
+        state = str(interrupt) or "nothing was registered"
+        if registered:
+            state = f"{registered[0]} is registered"
+            if arguments.alias is not None:
+                state += f", and the alias {arguments.alias} points at it or is unchanged"
+        raise KeyboardInterrupt(state) from None
+
+
+def _train(arguments: argparse.Namespace, environment: Mapping[str, str], registered: list[str]) -> ExitCode:
+    """Train, and append the model URI to `registered` as soon as the version exists."""
     config = _config(arguments)
     for name, value in _MLFLOW_DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -106,6 +120,13 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitC
             tracking_uri = _DEFAULT_TRACKING_URI
             if not arguments.quiet:
                 report.show_note(f"MLFLOW_TRACKING_URI is not set; using {tracking_uri} and ./mlruns here")
+    stdout = sys.stdout
+
+    def announce(model_uri: str) -> None:
+        registered.append(model_uri)
+        with contextlib.redirect_stdout(stdout):
+            report.write_result(f"MODEL_URI={model_uri}")
+
     with contextlib.redirect_stdout(sys.stderr):
         outcome = pipeline.run_training(
             config,
@@ -113,9 +134,11 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitC
             bundle_dir=arguments.bundle_dir,
             alias=arguments.alias,
             progress=report.Progress(quiet=arguments.quiet),
+            announce=announce,
         )
     name, value = _result(outcome)
-    report.write_result(f"{name}={value}")
+    if not registered:
+        report.write_result(f"{name}={value}")
     if arguments.output is not None:
         write_atomically(arguments.output, f"{name}={value}\n".encode())
     if environment.get("GITHUB_OUTPUT"):

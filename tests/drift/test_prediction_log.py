@@ -76,6 +76,34 @@ def test_a_truncated_or_replaced_file_is_read_from_its_start(
     assert read(log) == 7
 
 
+def test_a_new_file_with_the_old_inode_is_read_from_its_start(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """File systems give a freed inode to the next file: other first bytes are another file, however long it is."""
+    append(path, event_line(), event_line())
+    assert read(log) == 2
+    inode = path.stat().st_ino
+    path.write_bytes(b"".join(event_line() for _ in range(5)))  # in place: certainly the same inode
+    assert path.stat().st_ino == inode
+    assert read(log) == 7
+    append(path, event_line())
+    assert read(log) == 8
+    assert not log.take_skipped()
+
+
+def test_a_file_that_begins_small_stays_the_same_file(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """First bytes that are still being written belong to the same file: nothing is read twice."""
+    line = event_line()
+    for start, end in ((0, 0), (0, 7), (7, 300), (300, len(line))):
+        append(path, line[start:end])
+        rows = read(log)
+    append(path, event_line())
+    assert (rows, read(log)) == (1, 2)
+    assert not log.take_skipped()
+
+
 def test_an_event_counts_once(log: PredictionLog, path: Path, event_line: EventLine) -> None:
     """Duplicates of (event_id, part) are dropped; parts of one request are different events."""
     whole, first, second = (

@@ -76,6 +76,40 @@ def test_golden_rows_meet_every_class_and_reproduce_in_onnx(iris_bundle: Bundle)
     assert np.abs(shares - [list(row.probabilities) for row in golden]).max() <= 1e-5
 
 
+def test_golden_rows_tell_models_apart(fit: Callable[..., FittedModel], iris_bundle: Bundle) -> None:
+    """At least half are the rows of the smallest margins, none a tie, so that another forest differs on them."""
+    golden = iris_bundle.manifest.golden_rows
+    shares = np.asarray([row.probabilities for row in golden])
+    two = np.sort(shares, axis=1)[:, -2:]
+    margins = np.sort(two[:, 1] - two[:, 0])
+    model = fit()
+    all_two = np.sort(model.probabilities(model.inputs()), axis=1)[:, -2:]
+    half = (len(golden) + 1) // 2
+    assert margins[:half] == pytest.approx(np.sort(all_two[:, 1] - all_two[:, 0])[:half])
+    assert margins[0] > 2e-4
+    other = fit(estimator={"parameters": {"random_state": 8}})
+    found = other.probabilities(other.inputs(np.asarray([row.features for row in golden], dtype=np.float32)))
+    assert (np.abs(found - shares).max(axis=1) > 1e-4).sum() >= half
+
+
+def test_golden_rows_avoid_ties_and_are_always_the_same(fit: Callable[..., FittedModel]) -> None:
+    """With two trees many rows are tied, and rounding could choose the class there: they are left out."""
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame({"a": random.random(300), "y": np.where(random.random(300) < 0.5, "u", "v")})
+    frame.to_csv("noise.csv", index=False)
+    model = fit(dataset={"source": "noise.csv", "target": "y"}, estimator={"parameters": {"n_estimators": 2}})
+    shares = model.probabilities(model.inputs())
+    ties = set(np.flatnonzero(shares[:, 0] == shares[:, 1]).tolist())
+    assert len(ties) > 20
+    Path("1").mkdir()
+    Path("2").mkdir()
+    first = build_bundle(Path("1"), model, name="noise", seed=7).manifest.golden_rows
+    assert build_bundle(Path("2"), model, name="noise", seed=7).manifest.golden_rows == first
+    features = frame["a"].tolist()
+    tied = [row for row in first if features.index(row.features[0]) in ties]
+    assert len(tied) <= len(first) // 2  # those that stand for their class, and none of the least sure
+
+
 def test_reference_has_every_validated_row(iris_bundle: Bundle) -> None:
     """feature_0 to feature_3, prediction and target as labels, 150 rows."""
     reference = pd.read_csv(iris_bundle.directory / "reference.csv")
@@ -197,6 +231,8 @@ def test_regression_bundle_has_values(fit: Callable[..., FittedModel]) -> None:
         FeatureType.FEATURE_TYPE_INTEGER,
     ]
     assert all(row.HasField("value") and not row.HasField("class_index") for row in manifest.golden_rows)
+    values, predicted = [row.value for row in manifest.golden_rows], model.predict(model.inputs())
+    assert (min(values), max(values)) == (predicted.min(), predicted.max())
 
 
 def test_type_that_skops_does_not_trust_is_refused(fit: Callable[..., FittedModel]) -> None:

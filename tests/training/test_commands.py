@@ -112,6 +112,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], command: object) -> No
     shown = capsys.readouterr().out
     assert "examples:" in shown
     assert "exit codes: 0" in shown
+    assert "champion" not in shown  # that alias moves by a rollout, which no example should bypass
 
 
 def test_sample_is_validated_and_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,86 @@ def test_the_registry_that_is_asked_for_is_used(registry: mlflow.MlflowClient, t
     assert read_bundle(Path("out")).digest == outcome.digest
 
 
+def test_version_without_a_gate_says_so(registry: mlflow.MlflowClient) -> None:
+    """A regressor without an r2 gate was refused nothing: its tag is `none`, not `passed`."""
+    pd.DataFrame({"a": range(40), "y": range(40)}).to_csv("line.csv", index=False)
+    config = load_config(
+        None,
+        {
+            "dataset": {"source": "line.csv", "target": "y"},
+            "estimator": {"class": "sklearn.linear_model.LinearRegression"},
+        },
+    )
+    run_training(
+        config,
+        tracking_uri=mlflow.get_tracking_uri(),
+        bundle_dir=None,
+        alias=None,
+        progress=Progress(quiet=True),
+    )
+    assert registry.get_model_version("line", "1").tags["coalmine.gate"] == "none"
+
+
+def test_version_is_told_before_its_alias_moves(
+    registry: mlflow.MlflowClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the registry refuses the alias: MODEL_URI stands on standard output, exit 4 names version and alias."""
+    uri = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    connection.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON registered_model_aliases WHEN NEW.name = 'refused' "
+        "BEGIN SELECT RAISE(ABORT, 'no alias today'); END"
+    )
+    connection.close()
+    arguments = ["--quiet", "--param", "n_estimators=3", "--model-name", "refused", "--alias", "challenger"]
+    assert train.main(arguments) == ExitCode.INFRASTRUCTURE
+    shown = capsys.readouterr()
+    assert shown.out == "MODEL_URI=models:/refused/1\n"
+    assert "models:/refused/1 is registered, but the alias challenger was not set" in shown.err
+    assert registry.get_model_version("refused", "1").status == "READY"
+
+
+@pytest.mark.parametrize(
+    ("call", "stdout", "sentence"),
+    [
+        ("create_registered_model", "", "interrupted; nothing was registered"),
+        (
+            "create_model_version",
+            "",
+            "interrupted; the registry was making a version of {name}, and it may exist by now",
+        ),
+        (
+            "set_registered_model_alias",
+            "MODEL_URI=models:/{name}/1\n",
+            "interrupted; models:/{name}/1 is registered, and the alias challenger points at it or is unchanged",
+        ),
+    ],
+)
+def test_interrupt_says_what_was_registered(
+    registry: mlflow.MlflowClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    stdout: str,
+    sentence: str,
+) -> None:
+    """Nothing, perhaps something, or a version by its number: Ctrl-C is told the truth at any moment."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt  # a real signal would not come within this very call
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    monkeypatch.setattr(mlflow.MlflowClient, call, interrupted)
+    name = f"interrupted-{call}"
+    arguments = ["--quiet", "--param", "n_estimators=3", "--model-name", name, "--alias", "challenger"]
+    assert train.main(arguments) == 130
+    shown = capsys.readouterr()
+    assert shown.out == stdout.format(name=name)
+    assert shown.err.splitlines()[-1] == "training.train: " + sentence.format(name=name)
+    assert len(registry.search_model_versions(f"name='{name}'")) == bool(stdout)
+
+
 def test_alias_that_cannot_be_set_leaves_the_version(registry: mlflow.MlflowClient) -> None:
     """The error names the version that exists, so that nobody trains again for an alias."""
     with pytest.raises(
