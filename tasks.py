@@ -3,6 +3,7 @@
 Each task is a thin call of code that lives in a package; exit codes pass through unchanged.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,11 @@ def _end(code: int) -> None:
 
 
 def _module(module: str, *arguments: str) -> None:
-    _end(subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode)
+    # So that tasks work from any directory below, as invoke itself does.
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-m", module, *arguments]
+    _end(subprocess.run(command, env=environment, check=False).returncode)
 
 
 @task(
