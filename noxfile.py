@@ -111,7 +111,7 @@ def demo(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Resolve the dependencies anew and write both locks; `-- --upgrade` takes newer versions."""
     common = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet"]
-    everything = ["--all-extras", "--group", "dev", "pyproject.toml"]
+    everything = ["--all-extras", "pyproject.toml"]
     for what, path in ((everything, LOCK), (["--group", "codegen"], CODEGEN_LOCK)):
         session.run(_uv(), "pip", "compile", *common, *what, "-o", path.name, *session.posargs, external=True)
 

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
+from inference.errors import ModelNotFoundError
 from rollout.errors import AliasConflictError, InfrastructureError, RolloutError, UsageError
 
 __all__ = ["CHAMPION", "PREVIOUS", "MlflowRegistry", "ModelVersion", "Registry"]
@@ -13,7 +15,7 @@ CHAMPION: Final = "champion"
 #: Alias of the version that was champion before.
 PREVIOUS: Final = "previous"
 
-_FORMS: Final = "models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest"
+_FORMS: Final = "models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest (stages resolve too)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +68,22 @@ class MlflowRegistry:
 
     def resolve(self, model_uri: str) -> ModelVersion:
         """Find the version that a URI names. Raises `UsageError` or `InfrastructureError`."""
-        name, version, alias = _parse(model_uri)
+        uri = _parse(model_uri)
         try:
-            if alias:
-                found = self._client.get_model_version_by_alias(name, alias).version
-            elif version == "latest":
-                found = max((v.version for v in self._versions(name)), key=int)
-            else:
-                found = self._client.get_model_version(name, version).version
+            found = self._find(uri)
         except (self._error, ValueError) as error:
-            raise self._explain(model_uri, name, error) from None
-        return ModelVersion(name, str(found))
+            raise self._explain(model_uri, uri.name, error) from None
+        return ModelVersion(uri.name, str(found))
+
+    def _find(self, uri: ModelUri) -> str:
+        """Raise `ValueError` when nothing fits, or what MLflow raises."""
+        if uri.kind is UriKind.ALIAS:
+            return str(self._client.get_model_version_by_alias(uri.name, uri.selector).version)
+        if uri.kind is UriKind.VERSION:
+            return str(self._client.get_model_version(uri.name, uri.selector).version)
+        found = self._client.search_model_versions(f"name = '{uri.name}'")
+        in_stage = [v for v in found if uri.kind is UriKind.LATEST or v.current_stage == uri.selector]
+        return max((str(v.version) for v in in_stage), key=int)
 
     def champion(self, name: str) -> str | None:
         """Return the version that is champion, or None. Raises `InfrastructureError`."""
@@ -147,16 +154,15 @@ class MlflowRegistry:
         )
 
 
-def _parse(model_uri: str) -> tuple[str, str, str]:
-    """Split a URI into name, version and alias; the latter two exclude each other."""
-    path = model_uri.removeprefix("models:/")
-    name, at, alias = path.partition("@")
-    if path != model_uri and at and name and alias and "/" not in path:
-        return name, "", alias
-    name, slash, version = path.partition("/")
-    if path != model_uri and slash and name and (version.isdecimal() or version == "latest"):
-        return name, version, ""
-    raise UsageError(f"{model_uri!r} is not a model URI that can be rolled out: write {_FORMS}")
+def _parse(model_uri: str) -> ModelUri:
+    """Parse a URI as the servers do; a run is no version, and cannot be rolled out."""
+    try:
+        uri = parse_model_uri(model_uri)
+    except ModelNotFoundError:
+        uri = None
+    if uri is None or uri.kind is UriKind.RUN:
+        raise UsageError(f"{model_uri!r} is not a model URI that can be rolled out: write {_FORMS}")
+    return uri
 
 
 def _refuse_missing_file(tracking_uri: str) -> None:

@@ -45,6 +45,7 @@ def registry(uri: str) -> MlflowRegistry:
     ("model_uri", "version"),
     [
         ("models:/iris/1", "1"),
+        ("models:/iris/none", "3"),
         ("models:/iris/3", "3"),
         ("models:/iris@champion", "2"),
         ("models:/iris/latest", "3"),
@@ -86,7 +87,7 @@ def test_what_does_not_exist_is_answered_with_what_does(
         "models:/iris/",
         "models:/iris@",
         "models:/@champion",
-        "models:/iris/Production",
+        "models:/iris/Prod",
         "models:/iris/1/2",
         "models:/iris/-1",
         "models:/iris@a/b",
