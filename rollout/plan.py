@@ -139,7 +139,7 @@ def load_plan(path: Path | None) -> Plan:
         return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise PlanError(str(path), [f"it cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(str(path), [f"it is not valid TOML: {error}"]) from None
     except ValidationError as error:
         raise PlanError(str(path), [_sentence(dict(problem)) for problem in error.errors()]) from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -210,6 +211,8 @@ class Story:
             self._commands.append(process)
             output, errors = process.communicate()
         (self._directory / f"{name}.log").write_text(errors + output, encoding="utf-8")
+        if process.returncode in (130, -signal.SIGINT):  # a Ctrl-C reaches the trainer's process as well
+            raise KeyboardInterrupt
         if process.returncode:
             raise InfrastructureError(
                 f"python -m {module} ended with {process.returncode}:\n{errors[-2000:]}"
