@@ -70,6 +70,66 @@ def serve(_context: Context) -> None:
     _module("inference")
 
 
+@task(
+    iterable=["row"],
+    help={
+        "row": "numbers with commas, in the model's order, such as 5.1,3.5,1.4,0.2; once for each row "
+        "(--row=-1,2 when the first is negative)",
+        "csv": "file of rows, - for standard input; a first line of feature names allows any order",
+        "address": "gRPC address (default: Envoy of the local stack when it runs, else 127.0.0.1:50051)",
+        "model": "model name that must answer (default: whatever serves)",
+        "model_version": "model version that must answer (default: whatever serves)",
+        "token_env": "environment variable that holds a bearer token",
+        "tls": "speak TLS and trust the public authorities",
+        "tls_ca": "speak TLS and trust the authorities of this PEM file",
+        "tls_cert": "PEM file of the client's own certificate, for servers that ask for one (mTLS)",
+        "tls_key": "PEM file of its key",
+        "timeout_seconds": "deadline of a call, retries included",
+        "home": _HOME,
+        "json": "write one JSON object for each row, for machines",
+    },
+)
+def predict(
+    _context: Context,
+    row: list[str],
+    csv: str = "",
+    address: str = "",
+    model: str = "",
+    model_version: str = "",
+    token_env: str = "",
+    tls: bool = False,
+    tls_ca: str = "",
+    tls_cert: str = "",
+    tls_key: str = "",
+    timeout_seconds: float = 5.0,
+    home: str = ".coalmine",
+    json: bool = False,
+) -> None:
+    """Ask a server for predictions: of --row, or of the lines of a CSV file. `--row` or `--csv` is required.
+
+    Exit codes: 0 answered, 2 wrong usage or rows that the model cannot take (each place is named),
+    4 no server answers.
+    """
+    from rollout.prediction import PredictOptions, predict
+
+    options = PredictOptions(
+        rows=tuple(row),
+        csv=csv,
+        address=address,
+        model_name=model,
+        model_version=model_version,
+        token_env=token_env,
+        tls=tls,
+        tls_ca=tls_ca,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        timeout_seconds=timeout_seconds,
+        home=Path(home),
+        as_json=json,
+    )
+    _end(predict(options))
+
+
 @task(help={"home": _HOME})
 def drift(_context: Context, home: str = ".coalmine") -> None:
     """Run the drift monitor in this terminal, on http://127.0.0.1:9000.

@@ -7,18 +7,24 @@ into a reply. Both ask `admission` when a request arrives, before it waits for a
 import random
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from inference.artifacts import Outputs
-from inference.errors import NotReadyError, OverloadError, UnknownModelError
-from inference.events import EventLog, PredictionRecord
-from inference.generation import Generation, ModelHolder
-from inference.rows import RowBlock, quoted
+from inference.catalog import Catalog
+from inference.errors import AbandonedError, DeadlineError, OverloadError
+from inference.events import PredictionRecord
+from inference.generation import Generation
+from inference.rows import RowBlock
 
-__all__ = ["Admission", "Answer", "DataPlane", "PredictCall"]
+__all__ = ["SHADOW_HEADER", "Admission", "Answer", "DataPlane", "PredictCall", "is_shadow"]
 
+#: Header by which a caller says that a request is a replay and not user traffic.
+SHADOW_HEADER: Final = "x-shadow-request"
 #: What a refused caller is asked to wait: about what 256 queued one-row calls take (0.35 ms each).
 RETRY_AFTER_SECONDS: Final = 0.1
+#: Share of a new measurement in the running mean of what one request takes.
+_SMOOTHING: Final = 0.05
 
 
 class PredictCall(NamedTuple):
@@ -34,6 +40,11 @@ class PredictCall(NamedTuple):
     shadow: bool = False
 
 
+def is_shadow(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request with these headers is a replay."""
+    return headers.get(SHADOW_HEADER, "").lower() == "true"
+
+
 class Answer(NamedTuple):
     """The outputs, and the generation that computed them."""
 
@@ -43,12 +54,17 @@ class Answer(NamedTuple):
 
 
 class Admission:
-    """Counts the requests that wait or run, and knows when more than `limit` would."""
+    """Counts the requests that wait or run, and the bytes they keep, and knows when that is too much.
 
-    def __init__(self, limit: int) -> None:
+    `max_bytes` bounds request bodies that were read and answers that their callers have not taken yet.
+    """
+
+    def __init__(self, limit: int, max_bytes: int = 1 << 62) -> None:
         self._limit = limit
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._bytes = 0
 
     @property
     def in_flight(self) -> int:
@@ -83,39 +99,79 @@ class Admission:
         with self._lock:
             self._in_flight -= 1
 
+    def keep(self, size_bytes: int) -> None:
+        """Count bytes that stay in memory until `let_go`. Raises `OverloadError` when they would be too many."""
+        with self._lock:
+            if self._bytes + size_bytes > self._max_bytes:
+                raise OverloadError(
+                    "bytes",
+                    f"requests and answers on their way hold {self._bytes} bytes, and {size_bytes} more would "
+                    "be too many; try again, or send fewer rows at once",
+                    RETRY_AFTER_SECONDS,
+                )
+            self._bytes += size_bytes
+
+    def let_go(self, size_bytes: int) -> None:
+        """Count bytes out that `keep` counted in."""
+        with self._lock:
+            self._bytes -= size_bytes
+
 
 class DataPlane:
-    """Answers requests from whatever generation serves."""
+    """Answers requests from whatever generation serves.
 
-    def __init__(self, holder: ModelHolder, events: EventLog, *, max_rows: int, max_concurrent: int) -> None:
-        self.admission: Final = Admission(max_concurrent)
-        self._holder = holder
-        self._events = events
+    `listeners` hear of every answered request; they must not wait.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        listeners: Sequence[Callable[[PredictionRecord], None]],
+        *,
+        max_rows: int,
+        admission: Admission,
+    ) -> None:
+        self.admission: Final = admission
+        self.catalog: Final = catalog
+        self._listeners = tuple(listeners)
         self._max_rows = max_rows
         self._draining = False
+        self._typical_seconds = 0.0
 
     @property
     def ready(self) -> bool:
-        """Whether new traffic should be sent here: a model is loaded and nobody asked the server to stop."""
-        return self._holder.current is not None and not self._draining
+        """Whether new traffic should be sent here: the models are loaded and nobody asked the server to stop."""
+        return self.catalog.ready and not self._draining
 
     @property
     def serving(self) -> Generation | None:
-        """The generation that answers now."""
-        return self._holder.current
+        """The generation that answers requests which name no model."""
+        return self.catalog.default
 
     def drain(self) -> None:
         """Say not ready from now on; requests that come all the same are answered."""
         self._draining = True
+
+    def check_worth_starting(self, *, alive: bool, remaining_seconds: float, waited_seconds: float) -> None:
+        """Raise `AbandonedError` or `DeadlineError` when nobody could use the answer any more.
+
+        `remaining_seconds` is the time until the deadline. A request is not started when that is less than
+        what requests take of late.
+        """
+        if remaining_seconds <= self._typical_seconds:
+            raise DeadlineError(waited_seconds)
+        if not alive:
+            raise AbandonedError
 
     def predict(self, call: PredictCall) -> Answer:
         """Predict every row of `call`.
 
         Raises `NotReadyError`, `UnknownModelError`, `InvalidRequestError` and, for rows, `OverloadError`.
         """
-        generation = self._holder.acquire()
+        started = time.perf_counter()
+        catalog = self.catalog
+        generation = catalog.acquire(call.model_name, call.model_version)
         try:
-            _check_asked(generation, call.model_name, call.model_version)
             if call.rows.row_count > self._max_rows:
                 raise OverloadError(
                     "rows",
@@ -126,26 +182,17 @@ class DataPlane:
             features = generation.signature.features_of(call.rows, call.feature_names)
             outputs = generation.predictor.predict(features)
         finally:
-            self._holder.release(generation)
+            catalog.release(generation)
         generation.counters.count(outputs.class_index, len(features))
         event_id = f"{random.getrandbits(128):032x}"  # uuid4 would ask the kernel each time
-        self._events.append(
-            PredictionRecord(
-                time.time(), event_id, call.correlation_id, generation, features, outputs, call.shadow
-            )
+        record = PredictionRecord(
+            time.time(), event_id, call.correlation_id, generation, features, outputs, call.shadow
         )
+        for listener in self._listeners:
+            listener(record)
+        self._typical_seconds += _SMOOTHING * (time.perf_counter() - started - self._typical_seconds)
         return Answer(outputs, generation, event_id)
 
     def describe(self, model_name: str = "", model_version: str = "") -> Generation:
-        """Return the generation that serves. Raises `NotReadyError` and `UnknownModelError`."""
-        generation = self._holder.current
-        if generation is None:
-            raise NotReadyError("no model is loaded yet; try again when /health/ready answers 200")
-        _check_asked(generation, model_name, model_version)
-        return generation
-
-
-def _check_asked(generation: Generation, name: str, version: str) -> None:
-    if (name and name != generation.name) or (version and version != generation.version):
-        asked = " version ".join(quoted(part) for part in (name or generation.name, version) if part)
-        raise UnknownModelError(asked, f"{generation.name} version {generation.version}")
+        """Return the generation that answers. Raises `NotReadyError` and `UnknownModelError`."""
+        return self.catalog.find(model_name, model_version)

@@ -1,16 +1,18 @@
 """Everything that can go wrong in serving, without a word about transport.
 
 Each error carries its data as attributes and builds its sentence once: what was asked, what exists, what to
-do. `inference.rpc.status` alone turns them into gRPC statuses, `inference.gateway` into HTTP ones, and
-`ExitCode` says how the process ends when one of them stops it at start.
+do. `inference.status` alone says which status each of them is, of gRPC and of HTTP, and `ExitCode` says how the
+process ends when one of them stops it at start.
 """
 
 import enum
 from dataclasses import dataclass
 
 __all__ = [
+    "AbandonedError",
     "BundleError",
     "CacheError",
+    "DeadlineError",
     "ExitCode",
     "GateError",
     "InferenceError",
@@ -19,8 +21,10 @@ __all__ = [
     "NoPreviousModelError",
     "NotReadyError",
     "OverloadError",
+    "PermissionDeniedError",
     "RegistryError",
     "RegistryUnavailableError",
+    "UnauthenticatedError",
     "UnknownModelError",
     "Violation",
 ]
@@ -124,6 +128,31 @@ class UnknownModelError(InferenceError):
     def __init__(self, asked: str, held: str) -> None:
         self.asked, self.held = asked, held
         super().__init__(f"model {asked} is not served here; this server holds {held}")
+
+
+class UnauthenticatedError(InferenceError):
+    """A request shows no token, or a wrong one."""
+
+
+class PermissionDeniedError(InferenceError):
+    """A request asks for something that nobody may do on this server."""
+
+
+class DeadlineError(InferenceError):
+    """A request whose deadline passed, or would pass before its answer; it was not started."""
+
+    def __init__(self, waited_seconds: float) -> None:
+        self.waited_seconds = waited_seconds
+        super().__init__(
+            f"not started: its deadline cannot be met any more after {waited_seconds:.3f} seconds of waiting"
+        )
+
+
+class AbandonedError(InferenceError):
+    """A request whose caller has gone; it was not started."""
+
+    def __init__(self) -> None:
+        super().__init__("not started: the caller has gone")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,30 +5,33 @@ costs more than counting with it.
 """
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from py_grpc_prometheus.prometheus_server_interceptor import PromServerInterceptor
 
-from inference.errors import OverloadError
+from inference.errors import AbandonedError, DeadlineError, OverloadError
+from inference.ledger import Ledger, RequestKind
 
-__all__ = ["LATENCY_BUCKETS", "Metrics", "PredictionCounters"]
+__all__ = ["Metrics", "ModelLabels", "PredictionCounters"]
 
-#: Seconds. A one-row call takes about 0.3 ms in the server, so the first buckets are that fine.
-LATENCY_BUCKETS: Final = (
-    *(0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075),
-    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-#: gRPC status names that HTTP would call 5xx: the server's fault, or it is overwhelmed or not there.
-SERVER_FAULTS: Final = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
-METHODS: Final = ("Predict", "GetModel")
-SWAP_OUTCOMES: Final = ("swapped", "unchanged", "failed", "rolled_back")
-SHED_REASONS: Final = ("concurrency", "rows")
+SWAP_OUTCOMES: Final = ("swapped", "unchanged", "failed", "rolled_back", "unloaded")
+#: Why a request was not started: too many wait; more rows, or bytes of bodies and unread answers, than are
+#: taken; its caller guessed tokens; its deadline cannot be met; its caller has gone.
+SHED_REASONS: Final = ("concurrency", "rows", "bytes", "tokens", "deadline", "abandoned")
 EVENT_OUTCOMES: Final = ("written", "dropped", "sampled_out", "failed")
+
+
+class ModelLabels(NamedTuple):
+    """A serving model, as the labels of `ml_model_info`."""
+
+    model: str
+    version: str
+    digest: str
+    runtime: str
 
 
 class PredictionCounters:
@@ -57,48 +60,36 @@ class Metrics:
         self._track = track
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "ml_request_count",
-            "Requests answered, by status.",
-            ["method", "code", "track"],
-            registry=registry,
-        )
-        self._errors = Counter(
-            "ml_request_errors",
-            "Requests that the server failed: codes that HTTP would call 5xx.",
-            ["method", "code", "track"],
-            registry=registry,
-        )
-        self._latency = Histogram(
-            "ml_request_latency_seconds",
-            "Time from a request's arrival to its answer, waiting for a thread included.",
-            ["method", "track"],
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
+        # Counts the gRPC methods whose speed does not matter; the ledger shows its figures with its own.
+        side = CollectorRegistry()
+        self.grpc_counting: Final = PromServerInterceptor(enable_handling_time_histogram=True, registry=side)
+        self.ledger: Final = Ledger(track, side)
+        registry.register(self.ledger)
         self._predictions = Counter(
             "ml_predictions", "Outputs given, by class label of the model.", ["label"], registry=registry
         )
         self._add_model_metrics()
         self._add_traffic_metrics()
-        self._bind_request_children()
+        self._http_kinds: dict[str, RequestKind] = {}
 
     def _add_model_metrics(self) -> None:
         self._accuracy = Gauge(
             "ml_model_accuracy",
-            "Accuracy of the serving model on held-out rows; NaN when unknown.",
+            "Accuracy of the default model on held-out rows; NaN when unknown.",
             registry=self.registry,
         )
         self._accuracy.set(math.nan)  # 0, the default, would read as a bad model
-        self._info_labels: tuple[str, ...] = ()
+        self._described: set[tuple[str, ...]] = set()
         self._info = Gauge(
             "ml_model_info",
-            "The model that serves; always 1.",
+            "A model that serves; always 1.",
             ["model", "version", "digest", "runtime", "track"],
             registry=self.registry,
         )
         self._generation = Gauge(
-            "ml_model_generation", "How many times the server has switched models.", registry=self.registry
+            "ml_model_generation",
+            "How many times the server has switched the default model.",
+            registry=self.registry,
         )
         swaps = Counter(
             "ml_model_swaps", "Tries to switch models, by outcome.", ["outcome"], registry=self.registry
@@ -121,31 +112,21 @@ class Metrics:
         )
         self.events = {outcome: events.labels(outcome) for outcome in EVENT_OUTCOMES}
 
-    def _bind_request_children(self) -> None:
-        # A series that appears with its first error hides that error from rate(), so errors start at 0.
-        for method in METHODS:
-            for code in ("OK", *sorted(SERVER_FAULTS)):
-                self._requests.labels(method, code, self._track)
-                if code in SERVER_FAULTS:
-                    self._errors.labels(method, code, self._track)
-        self._latency_of = {method: self._latency.labels(method, self._track) for method in METHODS}
-        self._ok_of = {method: self._requests.labels(method, "OK", self._track) for method in METHODS}
+    def http_kind(self, method: str) -> RequestKind:
+        """Return what counts requests for `method` that come over HTTP."""
+        kind = self._http_kinds.get(method)
+        if kind is None:
+            kind = self._http_kinds[method] = self.ledger.open(RequestKind(method))
+        return kind
 
-    def observe(self, method: str, code: str, seconds: float) -> None:
-        """Count one answered request; `code` is the name of a gRPC status."""
-        if code == "OK":
-            self._ok_of[method].inc()
-        else:
-            self._requests.labels(method, code, self._track).inc()
-            if code in SERVER_FAULTS:
-                self._errors.labels(method, code, self._track).inc()
-        self._latency_of[method].observe(seconds)
-
-    def observe_failure(self, method: str, code: str, error: Exception, seconds: float) -> None:
-        """Count one request that ended with `error`."""
-        self.observe(method, code, seconds)
+    def shed_by(self, error: Exception) -> None:
+        """Count a request that was not started, if `error` says that it was not."""
         if isinstance(error, OverloadError):
             self._shed[error.reason].inc()
+        elif isinstance(error, DeadlineError):
+            self._shed["deadline"].inc()
+        elif isinstance(error, AbandonedError):
+            self._shed["abandoned"].inc()
 
     def swap(self, outcome: str) -> None:
         """Count one try to switch models."""
@@ -159,14 +140,18 @@ class Metrics:
         """Bind the counters of a generation to its class labels."""
         return PredictionCounters(self._predictions, classes)
 
-    def describe_model(
-        self, *, model: str, version: str, digest: str, runtime: str, generation: int, accuracy: float | None
+    def describe_models(
+        self, models: Iterable[ModelLabels], *, generation: int, accuracy: float | None
     ) -> None:
-        """Replace what the metrics say of the serving model."""
-        labels = (model, version, digest, runtime, self._track)
-        self._info.labels(*labels).set(1)
-        if self._info_labels and self._info_labels != labels:
-            self._info.remove(*self._info_labels)
-        self._info_labels = labels
+        """Replace what the metrics say of the models that serve.
+
+        `generation` and `accuracy` are those of the default model.
+        """
+        wanted: set[tuple[str, ...]] = {(*labels, self._track) for labels in models}
+        for labels in wanted:
+            self._info.labels(*labels).set(1)
+        for labels in self._described - wanted:
+            self._info.remove(*labels)
+        self._described = wanted
         self._generation.set(generation)
         self._accuracy.set(math.nan if accuracy is None else accuracy)

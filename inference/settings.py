@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from telemetry import LogFormat
 
@@ -45,6 +45,22 @@ class Settings(BaseSettings):
         description="Model to serve: models:/name/7, models:/name@alias, models:/name/Stage or runs:/…; "
         "wins over the next three",
     )
+    model_uris: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="More models to serve beside that one, or the first of them instead of it, separated by "
+        "commas; requests choose by name and version, and of several versions of one name the champion answers",
+    )
+    model_auto_refresh_seconds: Seconds = Field(
+        0.0, description="About how often to look whether a model URI leads elsewhere by now; 0 means never"
+    )
+    shadow_model_uri: Annotated[str, AfterValidator(_known_uri_form)] | None = Field(
+        None,
+        description="Model that scores a share of the requests beside the default model, off the path of the "
+        "answers, and is only compared with it",
+    )
+    shadow_sample_rate: float = Field(
+        0.1, ge=0, le=1, description="Share of requests that the shadow model scores too, 0 to 1"
+    )
     mlflow_model_name: str = Field("iris", description="Registered model to serve")
     mlflow_model_alias: str = Field("champion", description="Alias that says which version to serve")
     mlflow_model_stage: str | None = Field(
@@ -60,6 +76,26 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_cache_dir("coalmine")),
         description="Writable directory for fetched bundles; survives restarts",
     )
+    model_cache_max_bytes: int = Field(
+        10 * 1024**3,
+        ge=1024**2,
+        description="Most bytes of fetched bundles to keep; the longest unused ones go first",
+    )
+    model_trial_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long a child process may take to try a new bundle before it is refused",
+    )
+    model_trial_memory_bytes: int = Field(
+        2 * 1024**3,
+        ge=256 * 1024**2,
+        description="Memory that a child process may need to try or compile a new bundle",
+    )
+    model_signature_public_key_file: Path | None = Field(
+        None, description="PEM file with an Ed25519 public key; only bundles that it verifies are served"
+    )
     model_min_accuracy: float | None = Field(
         None, ge=0, le=1, description="Refuse a model whose metrics.json has less accuracy than this, or none"
     )
@@ -68,6 +104,16 @@ class Settings(BaseSettings):
     )
     admin_api_token: SecretStr | None = Field(
         None, description="Token that /admin/* asks for; without it /admin/* answers 403"
+    )
+    admin_host: str | None = Field(
+        None, description="Address on which /admin/* is answered, on ADMIN_PORT and not on HTTP_PORT any more"
+    )
+    admin_port: Port = Field(
+        8001, description="Port of /admin/* when ADMIN_HOST is set; 0: the system chooses"
+    )
+    predict_api_token: SecretStr | None = Field(
+        None,
+        description="Bearer token that predictions and model descriptions ask for; none: anybody may ask",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Lowest level that is logged"
@@ -78,6 +124,25 @@ class Settings(BaseSettings):
     )
     grpc_host: str = Field("0.0.0.0", description="Address on which gRPC listens")  # noqa: S104  # it is a service
     grpc_port: Port = Field(50051, description="Port of gRPC; 0 lets the system choose")
+    grpc_transport: Literal["grpcio", "native"] = Field(
+        "grpcio", description="What carries gRPC: `grpcio`, or `native` (extra `native`), faster and younger"
+    )
+    grpc_tls_cert_file: Path | None = Field(
+        None,
+        description="PEM file with the certificate chain of gRPC; new files are taken up without restart",
+    )
+    grpc_tls_key_file: Path | None = Field(
+        None, description="PEM file with the private key of that certificate"
+    )
+    grpc_tls_client_ca_file: Path | None = Field(
+        None, description="PEM file with the authorities whose client certificates are asked for (mTLS)"
+    )
+    server_workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that share the gRPC port, each pinned to a core when more than one",
+    )
     http_host: str = Field("0.0.0.0", description="Address on which HTTP listens")  # noqa: S104  # it is a service
     http_port: Port = Field(8000, description="Port of the HTTP gateway; 0 lets the system choose")
     grpc_max_message_bytes: int = Field(
@@ -122,12 +187,56 @@ class Settings(BaseSettings):
             raise ValueError("a password needs MLFLOW_TRACKING_USERNAME")
         return password
 
+    @field_validator("model_uris", mode="before")
+    @classmethod
+    def _split(cls, uris: object) -> object:
+        return tuple(filter(None, map(str.strip, uris.split(",")))) if isinstance(uris, str) else uris
+
+    @field_validator("model_uris")
+    @classmethod
+    def _known_and_different(cls, uris: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for uri in uris:
+            _known_uri_form(uri)
+        if len({*uris}) < len(uris):
+            raise ValueError("expected each model URI once")
+        if uris and info.data.get("model_source") == "local":
+            raise ValueError("MODEL_SOURCE is `local`, which has one model")
+        return uris
+
+    @field_validator("shadow_model_uri")
+    @classmethod
+    def _needs_registry(cls, uri: str | None, info: ValidationInfo) -> str | None:
+        if uri is not None and info.data.get("model_source") == "local":
+            raise ValueError("MODEL_SOURCE is `local`, which has one model")
+        return uri
+
+    @field_validator("grpc_tls_key_file")
+    @classmethod
+    def _goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("grpc_tls_cert_file") is None):
+            raise ValueError("GRPC_TLS_CERT_FILE and GRPC_TLS_KEY_FILE need each other")
+        return key
+
+    @field_validator("grpc_tls_client_ca_file")
+    @classmethod
+    def _needs_certificate(cls, authorities: Path | None, info: ValidationInfo) -> Path | None:
+        if authorities is not None and info.data.get("grpc_tls_cert_file") is None:
+            raise ValueError("client certificates need GRPC_TLS_CERT_FILE and GRPC_TLS_KEY_FILE")
+        return authorities
+
     @field_validator("http_port")
     @classmethod
     def _differs_from_grpc(cls, port: int, info: ValidationInfo) -> int:
         if port != 0 and port == info.data.get("grpc_port"):
             raise ValueError("expected a port other than GRPC_PORT")
         return port
+
+    @property
+    def configured_uris(self) -> tuple[str, ...]:
+        """The model URIs to serve, the default model first."""
+        if self.model_uri is None and self.model_uris:
+            return self.model_uris
+        return tuple(dict.fromkeys((self.configured_uri, *self.model_uris)))
 
     @property
     def configured_uri(self) -> str:

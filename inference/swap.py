@@ -1,32 +1,67 @@
-"""Changing the model under traffic: everything that can fail happens before the one step that cannot.
+"""Changing the model of a slot under traffic: everything that can fail happens before the one step that cannot.
 
 fetch → gate → load → golden rows → warm up → switch one reference → drain the old generation → keep it for a
-rollback. Whatever fails leaves the serving generation as it is.
+rollback. Whatever fails leaves the serving generation as it is. With several processes, all of them prepare
+before the first one switches.
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Literal, Protocol
 
-import numpy as np
 import structlog
 
-from inference.artifacts import Bundle, FetchedModel, Predictor, Repository
-from inference.errors import GateError, InferenceError, InvalidRequestError, NoPreviousModelError, Violation
-from inference.generation import Generation, ModelHolder
+from inference.artifacts import FetchedModel, Repository
+from inference.catalog import Slot
+from inference.errors import (
+    InferenceError,
+    InvalidRequestError,
+    NoPreviousModelError,
+    NotReadyError,
+    Violation,
+)
+from inference.generation import Generation
 from inference.metrics import Metrics
-from inference.signature import Signature
+from inference.stage import Stage
 
-__all__ = ["Loading", "SwapOutcome", "SwapRecord", "Swapper"]
+__all__ = ["Alone", "Replicas", "SwapOutcome", "SwapRecord", "Swapper"]
 
-SwapOutcome = Literal["swapped", "unchanged", "failed", "rolled_back"]
-
-#: Sizes of the batches that warm a model up: the common one, and one that makes it grow its buffers.
-WARM_UP_ROWS: Final = (1, 1, 1, 64)
+SwapOutcome = Literal["swapped", "unchanged", "failed", "rolled_back", "unloaded"]
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
+
+
+class Replicas(Protocol):
+    """The other processes that serve the same slots; `slot` is the key of one."""
+
+    def prepare(self, slot: str, fetched: FetchedModel, number: int) -> None:
+        """Make the model ready in all of them, or raise `InferenceError` and leave nothing behind."""
+
+    def commit(self, slot: str, number: int) -> None:
+        """Let what was prepared serve in all of them."""
+
+    def rollback(self, slot: str, number: int) -> None:
+        """Let the previous generation serve again in all of them, as generation `number`."""
+
+    def unload(self, slot: str) -> None:
+        """Let the slot serve nothing in all of them."""
+
+
+class Alone:
+    """No other processes."""
+
+    def prepare(self, slot: str, fetched: FetchedModel, number: int) -> None:
+        """Do nothing."""
+
+    def commit(self, slot: str, number: int) -> None:
+        """Do nothing."""
+
+    def rollback(self, slot: str, number: int) -> None:
+        """Do nothing."""
+
+    def unload(self, slot: str) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +73,51 @@ class SwapRecord:
     error: str = ""
 
 
-class Loading(NamedTuple):
-    """How a verified bundle becomes a predictor that may serve."""
+class _Flight:
+    """One reload, and those who wait for it."""
 
-    load: Callable[[Bundle], Predictor]
-    #: Raises `BundleError` when the predictor does not give what training recorded.
-    check: Callable[[Bundle, Predictor], None]
-    min_accuracy: float | None = None
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.record: SwapRecord | None = None
+        self.error: Exception | None = None
+
+    def result(self) -> SwapRecord:
+        self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.record is not None
+        return self.record
 
 
 class Swapper:
-    """Makes generations and switches to them, one at a time.
+    """Fetches generations of one slot and switches to them.
 
     `model_uri` is the configured one, or None when the repository has only one model to give.
+    `one_at_a_time` is shared by all swappers of a process, so that at most one model is loaded beside those that
+    serve.
     """
 
     def __init__(
         self,
-        holder: ModelHolder,
+        slot: Slot,
         repository: Repository,
-        loading: Loading,
+        stage: Stage,
         metrics: Metrics,
         *,
         model_uri: str | None,
-        drain_seconds: float,
+        one_at_a_time: threading.Lock,
+        replicas: Replicas | None = None,
     ) -> None:
-        self._holder = holder
+        self.slot = slot
         self._repository = repository
-        self._loading = loading
+        self._stage = stage
         self._metrics = metrics
         self._model_uri = model_uri
-        self._drain_seconds = drain_seconds
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = one_at_a_time
+        self._replicas: Replicas = replicas or Alone()
+        self._joining = threading.Lock()
+        self._waiting: dict[str | None, _Flight] = {}
+        self._closed = False
         self._last: SwapRecord | None = None
         self._stale_reason = ""
 
@@ -91,116 +139,105 @@ class Swapper:
     def reload(self, model_uri: str | None = None) -> SwapRecord:
         """Resolve the configured model, or `model_uri` and configure that, and serve what it names now.
 
-        Waits for another reload to end first. Raises what `Repository.fetch` and loading raise, `GateError`,
-        and `InvalidRequestError` for a URI where nothing can be chosen; the old generation then serves on.
+        Whoever asks while another reload of the same URI waits for its turn joins that one; a reload that has
+        begun may have resolved the URI already, and is not joined. Raises what `Repository.fetch` and loading
+        raise, `GateError`, `NotReadyError` while the server shuts down, and `InvalidRequestError` for a URI
+        where nothing can be chosen; the old generation then serves on.
         """
         if model_uri is not None and self._model_uri is None:
             raise InvalidRequestError(
                 [Violation("model_uri", "expected none: MODEL_SOURCE is `local`, which has one model")]
             )
-        with self._one_at_a_time:
-            asked = model_uri or self._model_uri
-            try:
-                outcome = self._swap(asked)
-            except InferenceError as error:
-                self._record("failed", str(error))
-                raise
-            except Exception:
-                self._record("failed", "a defect of the server; its log has the details")
-                raise
-            self._model_uri = asked
-            return self._record(outcome)
+        with self._joining:
+            flight = self._waiting.get(model_uri)
+            joined = flight is not None
+            if flight is None:
+                flight = self._waiting[model_uri] = _Flight()
+        if not joined:
+            self._fly(flight, model_uri)
+        return flight.result()
 
     def rollback(self) -> SwapRecord:
         """Serve the previous generation again. Raises `NoPreviousModelError` when there is none."""
         with self._one_at_a_time:
-            previous, current = self._holder.previous, self._holder.current
-            if previous is None or current is None:
+            self._refuse_when_closed()
+            previous = self.slot.previous
+            if previous is None:
                 raise NoPreviousModelError
-            again = replace(previous, number=current.number + 1, loaded_at=datetime.now(UTC))
-            self._switch(again)
+            number = self._next_number()
+            self._replicas.rollback(self.slot.key, number)
+            self._stage.commit(self.slot, replace(previous, number=number, loaded_at=datetime.now(UTC)))
             return self._record("rolled_back")
 
-    def _swap(self, model_uri: str | None) -> SwapOutcome:
-        fetched = self._repository.fetch(model_uri)
-        outcome = self._serve(fetched)
+    def unload(self) -> SwapRecord:
+        """Serve nothing in this slot until the next reload."""
+        with self._one_at_a_time:
+            self._refuse_when_closed()
+            self._replicas.unload(self.slot.key)
+            self._stage.unload(self.slot)
+            return self._record("unloaded")
+
+    def close(self) -> None:
+        """Refuse reloads that have not switched yet: the server shuts down."""
+        self._closed = True
+
+    def _fly(self, flight: _Flight, model_uri: str | None) -> None:
+        with self._one_at_a_time:
+            with self._joining:
+                del self._waiting[model_uri]  # whoever asks from here on may need a newer look
+            try:
+                flight.record = self._reload(model_uri or self._model_uri)
+            except Exception as error:  # noqa: BLE001  # raised in every thread that waits, this one too
+                flight.error = error
+            finally:
+                flight.ended.set()
+
+    def _reload(self, model_uri: str | None) -> SwapRecord:
+        self._refuse_when_closed()
+        try:
+            fetched = self._repository.fetch(model_uri)
+            outcome = self._serve(fetched)
+        except InferenceError as error:
+            self._record("failed", str(error))
+            raise
+        except Exception:
+            self._record("failed", "a defect of the server; its log has the details")
+            raise
         self._stale_reason = fetched.stale_reason
-        return outcome
+        self._model_uri = model_uri
+        return self._record(outcome)
 
     def _serve(self, fetched: FetchedModel) -> SwapOutcome:
-        current = self._holder.current
-        if current is not None and (current.digest, current.version, current.name) == (
-            fetched.bundle.digest,
-            fetched.version,
-            fetched.name,
-        ):
+        current = self.slot.current
+        if current is not None and _is_same(current, fetched):
             return "unchanged"
-        self._gate(fetched)
-        predictor = self._loading.load(fetched.bundle)
-        self._loading.check(fetched.bundle, predictor)
-        _warm_up(fetched.bundle, predictor)
-        self._switch(self._generation(fetched, predictor, 1 if current is None else current.number + 1))
+        number = self._next_number()
+        generation = self._stage.prepare(fetched, number)
+        self._replicas.prepare(self.slot.key, fetched, number)
+        self._refuse_when_closed()
+        self._replicas.commit(self.slot.key, number)
+        self._stage.commit(self.slot, generation)
         return "swapped"
 
-    def _gate(self, fetched: FetchedModel) -> None:
-        wanted = self._loading.min_accuracy
-        found = _accuracy(fetched.bundle)
-        if wanted is not None and (found is None or not found >= wanted):
-            raise GateError(f"{fetched.name} version {fetched.version}", "accuracy", found, wanted)
+    def _next_number(self) -> int:
+        latest = self.slot.current or self.slot.previous
+        return latest.number + 1 if latest is not None else 1
 
-    def _generation(self, fetched: FetchedModel, predictor: Predictor, number: int) -> Generation:
-        manifest = fetched.bundle.manifest
-        return Generation(
-            number=number,
-            name=fetched.name,
-            version=fetched.version,
-            bundle=fetched.bundle,
-            predictor=predictor,
-            signature=Signature(manifest),
-            classes=tuple(manifest.classes),
-            counters=self._metrics.prediction_counters(list(manifest.classes)),
-            loaded_at=datetime.now(UTC),
-        )
-
-    def _switch(self, generation: Generation) -> None:
-        replaced = self._holder.switch(generation)
-        self._metrics.describe_model(
-            model=generation.name,
-            version=generation.version,
-            digest=generation.digest,
-            runtime=generation.predictor.runtime,
-            generation=generation.number,
-            accuracy=_accuracy(generation.bundle),
-        )
-        _log.info(
-            "model loaded",
-            model=generation.name,
-            version=generation.version,
-            digest=generation.digest,
-            runtime=generation.predictor.runtime,
-            generation=generation.number,
-        )
-        if replaced is not None and not self._holder.drain(replaced, self._drain_seconds):
-            _log.warning(
-                "old generation still has requests in flight",
-                generation=replaced.number,
-                in_flight=replaced.in_flight,
-            )
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise NotReadyError("the server is shutting down; ask another one")
 
     def _record(self, outcome: SwapOutcome, error: str = "") -> SwapRecord:
         self._last = SwapRecord(outcome, datetime.now(UTC), error)
         self._metrics.swap(outcome)
-        if error and self._holder.current is not None:  # at start, whoever asked says it
+        if error and self.slot.current is not None:  # at start, whoever asked says it
             _log.error("model swap failed, the old model serves on", error=error)
         return self._last
 
 
-def _accuracy(bundle: Bundle) -> float | None:
-    metrics = bundle.metrics
-    return metrics.accuracy if metrics is not None and metrics.HasField("accuracy") else None
-
-
-def _warm_up(bundle: Bundle, predictor: Predictor) -> None:
-    golden = np.array([row.features for row in bundle.manifest.golden_rows], dtype=np.float32)
-    for rows in WARM_UP_ROWS:
-        predictor.predict(np.ascontiguousarray(np.resize(golden, (rows, golden.shape[1]))))
+def _is_same(current: Generation, fetched: FetchedModel) -> bool:
+    return (current.digest, current.version, current.name) == (
+        fetched.bundle.digest,
+        fetched.version,
+        fetched.name,
+    )

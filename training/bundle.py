@@ -41,23 +41,30 @@ from training.report import show_note
 from training.storage import storage_errors, write_atomically
 
 __all__ = [
+    "METRICS_FILE",
     "ONNX_FILE",
+    "SIGNATURE_FILE",
     "SKLEARN_FILE",
     "TRUSTED_TYPES",
     "Bundle",
     "build_bundle",
     "read_bundle",
     "verify_bundle",
+    "write_compiled",
 ]
 
 ONNX_FILE: Final = "model.onnx"
 SKLEARN_FILE: Final = "model.skops"
+METRICS_FILE: Final = "metrics.json"
+#: The detached signature, which no manifest can list: it is made of the manifest.
+SIGNATURE_FILE: Final = f"{MANIFEST_FILE}.sig"
 
 #: Types that skops may build beyond its own list. Compiled scikit-learn code without a way to run anything.
 TRUSTED_TYPES: Final = ("sklearn.tree._tree.Tree",)
 
-#: What MLflow adds to a copy when it is downloaded by name and version; never part of a bundle.
-_ADDED_BY_MLFLOW: Final = frozenset({"registered_model_meta"})
+#: What may lie beside the files of a bundle: MLflow adds the first to a copy that is downloaded by name and
+#: version, `training.sign` the second.
+_ADDED_LATER: Final = frozenset({"registered_model_meta", SIGNATURE_FILE})
 _EXAMPLE_ROWS: Final = 2
 
 
@@ -86,8 +93,8 @@ def build_bundle(
     """
     with storage_errors(directory):
         _save_for_mlflow(directory, model, run_id, model_id)
-        parity = _compile(directory, model, seed)
-        write_atomically(directory / "metrics.json", message_to_json(model.metrics))
+        parity = write_compiled(directory, model, seed)
+        write_atomically(directory / METRICS_FILE, message_to_json(model.metrics))
         _save_reference(directory, model, seed)
         manifest = build_manifest(
             model,
@@ -160,7 +167,7 @@ def _why_not_stored(error: MlflowException) -> str:
     return str(error.__cause__ or error.message).partition("\n")[0].rstrip(".")
 
 
-def _compile(directory: Path, model: FittedModel, seed: int) -> Parity:
+def write_compiled(directory: Path, model: FittedModel, seed: int) -> Parity:
     """Write `model.onnx` when it agrees with scikit-learn; the message says whether it does, or why not."""
     try:
         content = compile_to_onnx(model)
@@ -187,7 +194,7 @@ def _save_reference(directory: Path, model: FittedModel, seed: int) -> None:
 
 
 def _verify_files(directory: Path, manifest: ModelManifest) -> None:
-    found = {entry.path: entry for entry in list_files(directory) if entry.path not in _ADDED_BY_MLFLOW}
+    found = {entry.path: entry for entry in list_files(directory) if entry.path not in _ADDED_LATER}
     listed = {entry.path: entry for entry in manifest.files}
     for path in sorted(found.keys() | listed.keys()):
         if path not in found:

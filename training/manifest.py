@@ -1,11 +1,13 @@
 """The manifest: the message that describes a bundle, its golden rows, and its form as a file."""
 
 import hashlib
+import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
 
 from protos.inference.v1.manifest_pb2 import (
@@ -49,8 +51,12 @@ def build_manifest(
     files: list[BundleFile],
     lineage: Lineage,
     parity: Parity,
+    golden: Collection[int] = (),
 ) -> ModelManifest:
-    """Put together what a server must know; the runtime follows from `parity`."""
+    """Put together what a server must know; the runtime follows from `parity`.
+
+    `golden` are rows of the table that shall be golden rows beside those that are chosen.
+    """
     return ModelManifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -62,7 +68,7 @@ def build_manifest(
         files=files,
         lineage=lineage,
         parity=parity,
-        golden_rows=_golden_rows(model),
+        golden_rows=_golden_rows(model, golden),
     )
 
 
@@ -75,7 +81,7 @@ def _features(model: FittedModel) -> list[Feature]:
     ]
 
 
-def _golden_rows(model: FittedModel) -> list[GoldenRow]:
+def _golden_rows(model: FittedModel, wanted: Collection[int]) -> list[GoldenRow]:
     """Return rows of the table with what scikit-learn says to them in float32.
 
     Half of them or more are the rows about which a classifier is least sure: far from its boundaries another
@@ -83,6 +89,7 @@ def _golden_rows(model: FittedModel) -> list[GoldenRow]:
     """
     features = model.table.frame[list(model.table.features)]
     chosen = _least_sure_and_spread(model) if model.plan.is_classification else _over_values(model)
+    chosen = sorted({*chosen, *_without_ties(model, wanted)})
     inputs = model.inputs(features.iloc[chosen])
     numbers = features.iloc[chosen].to_numpy(np.float64).tolist()
     predicted = model.predict(inputs).tolist()
@@ -117,6 +124,12 @@ def _by_margin(model: FittedModel) -> list[int]:
     return [int(row) for row in order if margins[row] > _TIE_MARGIN]
 
 
+def _without_ties(model: FittedModel, rows: Collection[int]) -> list[int]:
+    if not rows or not model.plan.is_classification:
+        return list(rows)
+    return sorted(set(_by_margin(model)) & set(rows))
+
+
 def _over_values(model: FittedModel) -> list[int]:
     """Choose rows evenly over the sorted predictions, the least and the largest among them."""
     order = np.argsort(model.predict(model.inputs()), kind="stable")
@@ -137,10 +150,13 @@ def list_files(directory: Path) -> list[BundleFile]:
 
 def message_to_json(message: Message) -> bytes:
     """Return protobuf JSON with the field names of the `.proto`, zeros and empty lists written out."""
-    text = MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=1
+    fields = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return text.encode() + b"\n"
+    lineage = fields.get("lineage", {})
+    if "library_versions" in lineage:  # the only map; protobuf gives its entries in another order each time
+        lineage["library_versions"] = dict(sorted(lineage["library_versions"].items()))
+    return json.dumps(fields, indent=1).encode() + b"\n"
 
 
 def manifest_from_json(content: bytes, bundle: str) -> ModelManifest:

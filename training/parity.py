@@ -16,7 +16,7 @@ from protos.inference.v1.manifest_pb2 import Parity
 from training.compile import OnnxModel
 from training.fit import FittedModel
 
-__all__ = ["compare_outputs", "parity_bound", "probe_rows"]
+__all__ = ["compare_outputs", "parity_bound", "probe_rows", "splits"]
 
 #: Measured for forests: 6.6e-7 at most, over 480 000 rows (100 trees sum float32 shares); ten times that.
 _PROBABILITY_BOUND: Final = 1e-5
@@ -96,10 +96,10 @@ def _midpoint_rows(training: _Rows, random: np.random.Generator) -> _Rows:
 
 def _threshold_rows(model: FittedModel, training: _Rows, random: np.random.Generator) -> Iterator[_Rows]:
     """Yield training rows with one feature moved to a threshold, to the float below it and to that above."""
-    splits = np.array(sorted(set(_splits(model.estimator))), dtype=np.float64)
-    if not len(splits):
+    found = np.array(sorted(set(splits(model.estimator))), dtype=np.float64)
+    if not len(found):
         return
-    chosen = splits[random.permutation(len(splits))[:_THRESHOLDS]]
+    chosen = found[random.permutation(len(found))[:_THRESHOLDS]]
     features, thresholds = chosen[:, 0].astype(np.int64), chosen[:, 1].astype(np.float32)
     rows = training[random.integers(len(training), size=len(chosen))]
     for values in (thresholds, np.nextafter(thresholds, -np.inf), np.nextafter(thresholds, np.inf)):
@@ -108,7 +108,7 @@ def _threshold_rows(model: FittedModel, training: _Rows, random: np.random.Gener
         yield moved
 
 
-def _splits(estimator: BaseEstimator) -> Iterator[tuple[int, float]]:
+def splits(estimator: BaseEstimator) -> Iterator[tuple[int, float]]:
     """Yield (feature, threshold) of every split of a tree or an ensemble of trees, else nothing."""
     if hasattr(estimator, "tree_"):
         tree = estimator.tree_
@@ -117,4 +117,4 @@ def _splits(estimator: BaseEstimator) -> Iterator[tuple[int, float]]:
     elif hasattr(estimator, "estimators_") and not hasattr(estimator, "estimators"):
         # `estimators` marks voting and stacking, whose members may see other features.
         for member in np.ravel(np.asarray(estimator.estimators_, dtype=object)):
-            yield from _splits(member)
+            yield from splits(member)

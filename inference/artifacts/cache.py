@@ -2,10 +2,14 @@
 
     bundles/<digest>/        verified bundles; each is verified again whenever it is used
     resolved/<key>.json      which bundle a model URI led to last
+    trials/<digest>.<key>    a trial that the bundle passed, and in which circumstances
     locks/<digest>.lock      held while a bundle is downloaded
+    locks/<digest>.used      held (shared) by every process that may serve the bundle; its time is the last use
+    locks/evict.lock         held while bundles are evicted
     tmp-<random>/            a download under way, or what a killed one left
 
-A bundle is downloaded aside and renamed into place, so another process sees all of it or nothing.
+A bundle is downloaded aside and renamed into place, and renamed aside before it is removed, so another process
+sees all of it or nothing.
 """
 
 import errno
@@ -14,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,12 +31,16 @@ import structlog
 from filelock import FileLock
 
 from inference.artifacts.bundle import Bundle, read_bundle
+from inference.artifacts.eviction import Places, evict
+from inference.artifacts.hold import Hold, hold
 from inference.errors import BundleError, CacheError
 
-__all__ = ["Cache", "Record", "is_digest"]
+__all__ = ["DEFAULT_MAX_BYTES", "Cache", "Record", "is_digest"]
 
 log = structlog.stdlib.get_logger("inference.artifacts")
 
+#: Room for hundreds of forests (20 to 100 MB each), and no more than a node has to spare.
+DEFAULT_MAX_BYTES: Final = 10 << 30
 #: No fetch takes longer, so an older `tmp-` directory belongs to a process that was killed.
 _LEFTOVER_SECONDS: Final = 3600
 _TEMPORARY: Final = "tmp-"
@@ -60,10 +69,14 @@ def is_digest(text: str) -> bool:
 
 
 class Cache:
-    """The cache in `directory`, which is made when something is first written to it."""
+    """The cache in `directory`, which is made when something is first written to it.
 
-    def __init__(self, directory: Path) -> None:
+    Bundles take at most `max_bytes` (None: no quota) after each `evict`, unless more are in use.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int | None = None) -> None:
         self._directory = directory
+        self._max_bytes = max_bytes
 
     def find(self, digest: str) -> Bundle | None:
         """Return the bundle after verifying it; None when there is none, or only a damaged one."""
@@ -76,11 +89,18 @@ class Cache:
             log.warning("cached bundle is damaged and not used", error=str(error))
             return None
 
+    def hold(self, digest: str) -> Hold:
+        """Mark the bundle as in use by this process: until the mark is released it is not evicted.
+
+        Mark first and `find` then: what was found without a mark may be gone a moment later.
+        """
+        return hold(self._used_file(digest)) if is_digest(digest) else Hold(None)
+
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Give a new directory to download into; it is gone afterwards, unless `install` moved it away."""
         with self._guard():
-            directory = self._directory / f"{_TEMPORARY}{uuid.uuid4().hex}"
+            directory = self._aside()
             directory.mkdir(parents=True)
             try:
                 yield directory
@@ -91,9 +111,9 @@ class Cache:
     def lock(self, digest: str) -> Iterator[None]:
         """Hold the lock of one bundle; other processes wait for it, and the system frees it on a kill."""
         with self._guard():
-            locks = self._directory / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(locks / f"{digest}.lock"):
+            file = self._lock_file(digest)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(file):
                 yield
 
     def install(self, directory: Path, digest: str) -> Bundle:
@@ -103,14 +123,47 @@ class Cache:
             target = self._directory / "bundles" / digest
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():  # damaged: `find` was asked under the lock and did not take it
-                damaged = self._directory / f"{_TEMPORARY}{uuid.uuid4().hex}"
+                damaged = self._aside()
                 target.replace(damaged)
                 shutil.rmtree(damaged, ignore_errors=True)
             directory.replace(target)
         return Bundle(target, bundle.manifest, bundle.metrics, digest)
 
+    def evict(self, keep: frozenset[str]) -> str:
+        """Remove bundles, least recently used first, until the quota holds; never those in use or in `keep`.
+
+        Returns a warning when it does not hold even so, else nothing.
+        """
+        if self._max_bytes is None:
+            return ""
+        with self._guard():
+            total = evict(self._places(), self._max_bytes, keep)
+        if total <= self._max_bytes:
+            return ""
+        return (
+            f"the bundles in {self._directory} have {total} bytes where MODEL_CACHE_MAX_BYTES allows "
+            f"{self._max_bytes}, and all of them are in use"
+        )
+
+    def has_passed(self, digest: str, circumstances: str) -> bool:
+        """Tell whether the bundle passed a trial in these `circumstances`."""
+        return os.path.isfile(self._trial_file(digest, circumstances))
+
+    def remember_pass(self, digest: str, circumstances: str) -> None:
+        """Remember that the bundle passed a trial in these `circumstances`."""
+        with self._guard():
+            self._write(self._trial_file(digest, circumstances), circumstances)
+
+    def room_bytes(self) -> int:
+        """Return how large a bundle may be: what the quota allows and the disk has."""
+        free = self._free_bytes()
+        return min(limit for limit in (self._max_bytes, free, sys.maxsize) if limit is not None)
+
     def require_bytes(self, needed: int) -> None:
         """Raise `CacheError` when `needed` bytes do not fit, before the disk is filled for nothing."""
+        if self._max_bytes is not None and needed > self._max_bytes:
+            reason = f"the bundle has {needed} bytes and MODEL_CACHE_MAX_BYTES allows {self._max_bytes}"
+            raise CacheError(str(self._directory), reason)
         free = self._free_bytes()
         if free is not None and needed > free:
             raise CacheError(str(self._directory), f"the bundle needs {needed} bytes and {free} are free")
@@ -127,15 +180,9 @@ class Cache:
         """Remember what `model_uri` leads to, in one step."""
         if self.read_record(registry, model_uri) == record:
             return
-        file = self._record_file(registry, model_uri)
-        aside = file.with_suffix(f".{uuid.uuid4().hex}")
+        text = json.dumps({**asdict(record), "registry": registry, "model_uri": model_uri})
         with self._guard():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                aside.write_text(json.dumps({**asdict(record), "registry": registry, "model_uri": model_uri}))
-                aside.replace(file)
-            finally:
-                aside.unlink(missing_ok=True)
+            self._write(self._record_file(registry, model_uri), text)
 
     def remove_leftovers(self) -> None:
         """Remove what killed downloads left; failing to is no reason to fail."""
@@ -147,6 +194,40 @@ class Cache:
                 continue
             if old:
                 shutil.rmtree(path, ignore_errors=True)
+
+    @staticmethod
+    def _write(file: Path, text: str) -> None:
+        aside = file.with_name(f"{uuid.uuid4().hex}.new")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_text(text)
+            aside.replace(file)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _places(self) -> Places:
+        directory = self._directory
+        return Places(
+            bundles=directory / "bundles",
+            trials=directory / "trials",
+            mark=self._used_file,
+            lock=self._lock_file,
+            guard=directory / "locks" / "evict.lock",
+            aside=self._aside,
+        )
+
+    def _aside(self) -> Path:
+        return self._directory / f"{_TEMPORARY}{uuid.uuid4().hex}"
+
+    def _lock_file(self, digest: str) -> Path:
+        return self._directory / "locks" / f"{digest}.lock"
+
+    def _used_file(self, digest: str) -> Path:
+        return self._directory / "locks" / f"{digest}.used"
+
+    def _trial_file(self, digest: str, circumstances: str) -> Path:
+        key = hashlib.sha256(circumstances.encode()).hexdigest()[:16]
+        return self._directory / "trials" / f"{digest}.{key}"
 
     def _record_file(self, registry: str, model_uri: str) -> Path:
         key = hashlib.sha256(f"{registry}\n{model_uri}".encode()).hexdigest()

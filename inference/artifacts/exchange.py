@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from inference.artifacts.child import Limits
 from inference.artifacts.repository import Credentials
 from inference.errors import (
     BundleError,
@@ -33,13 +34,21 @@ _FIELDS: Final[dict[type[InferenceError], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to fetch. `timeout_seconds` bounds the whole of it; single answers get a share."""
+    """What to fetch. `timeout_seconds` bounds the whole of it; single answers get a share.
+
+    `max_cache_bytes` is the quota of the cache (None: none). `signature_required` asks for the detached
+    signature too. `allow_pickle` and `memory_bytes` are for models that are compiled when fetched.
+    """
 
     model_uri: str
     tracking_uri: str
     cache_dir: Path
     credentials: Credentials
     timeout_seconds: float
+    max_cache_bytes: int | None = None
+    signature_required: bool = False
+    allow_pickle: bool = False
+    memory_bytes: int = Limits().memory_bytes
 
     def to_json(self) -> str:
         """Write the request as JSON."""
@@ -56,13 +65,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What was fetched: the bundle `digest` is in the cache. `warning` is empty, or one for the log."""
+    """What was fetched: the bundle `digest` is in the cache. `warning` is empty, or one for the log.
+
+    `fingerprint` is the state of the registry's file before it was read, if it has one.
+    """
 
     name: str
     version: str
     digest: str
     server_version: str
     warning: str = ""
+    fingerprint: str = ""
 
     def to_json(self) -> str:
         """Write the reply as one line of JSON."""

@@ -84,6 +84,12 @@ class LibraryRegistry:
                 return None
         return _LibraryArtifacts(self._mlflow, f"runs:/{run_id}/{path}", self._tracking_uri)
 
+    def run_metrics(self, run_id: str) -> dict[str, float]:
+        """Return the last value of each metric of a run; empty when there is no such run."""
+        with self._failures():
+            run = _ask(self._client.get_run, run_id)
+        return {} if run is None else {str(key): float(value) for key, value in run.data.metrics.items()}
+
     def server_version(self) -> str:
         """Tell the version of the library, which is what reads the registry."""
         return str(self._mlflow.__version__)
@@ -185,4 +191,5 @@ def _version(entity: Any) -> ModelVersion | None:  # noqa: ANN401 (the library h
         digest=str(entity.tags.get(DIGEST_TAG, "")),
         stage=str(entity.current_stage or "None"),
         status=str(entity.status or "READY"),
+        run_id=str(entity.run_id or ""),
     )

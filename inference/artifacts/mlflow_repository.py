@@ -1,12 +1,7 @@
 """Models of an MLflow registry, fetched by a child process into the cache."""
 
-import os
-import site
-import subprocess
-import sys
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,17 +9,21 @@ import structlog
 
 from inference.artifacts.address import database_file, fingerprint, identify, redact
 from inference.artifacts.cache import Cache, Record
+from inference.artifacts.child import ChildTimeoutError, Limits, run_child
+from inference.artifacts.detached_signature import require_signature
 from inference.artifacts.exchange import Reply, Request, decode_reply
 from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
 from inference.artifacts.repository import Credentials, FetchedModel, RegistryDiagnostics
-from inference.errors import CacheError, InferenceError, RegistryUnavailableError
+from inference.artifacts.trial import Trial
+from inference.errors import BundleError, CacheError, InferenceError, RegistryUnavailableError
 
 __all__ = ["MlflowRepository"]
 
 log = structlog.stdlib.get_logger("inference.artifacts")
 
-#: The directory that holds the package `inference`.
-_ROOT: Final = Path(__file__).parents[2]
+#: A bundle that another process evicts between the end of the fetch and our mark is fetched again; that it
+#: happens three times in a row means that the cache is too small for the processes that share it.
+_TRIES: Final = 3
 
 
 class MlflowRepository:
@@ -35,7 +34,8 @@ class MlflowRepository:
     explicit version number of a server, since MLflow never changes a version. So a version that was deleted,
     or a server that was set up anew under the same address, is not noticed for `models:/name/7`; clear the
     cache then. When the registry cannot be used at all and `allow_stale` holds, the last good model of the
-    URI is given with a `stale_reason`.
+    URI is given with a `stale_reason`. A model counts as good when it was signed (with `public_key_file`) and
+    passed its trial (with `trial`).
     """
 
     def __init__(
@@ -47,15 +47,27 @@ class MlflowRepository:
         *,
         fetch_timeout_seconds: float = 120,
         allow_stale: bool = True,
+        max_cache_bytes: int | None = None,
+        trial: Trial | None = None,
+        public_key_file: Path | None = None,
     ) -> None:
         self._model_uri = model_uri
-        self._tracking_uri = tracking_uri
-        self._cache_dir = cache_dir.absolute()
-        self._credentials = credentials or Credentials()
-        self._fetch_timeout_seconds = fetch_timeout_seconds
+        self._trial = trial
+        self._public_key_file = public_key_file
         self._allow_stale = allow_stale
         self._address = identify(tracking_uri)
-        self._cache = Cache(self._cache_dir)
+        self._cache = Cache(cache_dir.absolute())
+        self._request = Request(
+            "",
+            tracking_uri,
+            cache_dir.absolute(),
+            credentials or Credentials(),
+            fetch_timeout_seconds,
+            max_cache_bytes=max_cache_bytes,
+            signature_required=public_key_file is not None,
+            allow_pickle=trial is not None and trial.allow_pickle,
+            memory_bytes=(Limits() if trial is None else trial.limits).memory_bytes,
+        )
         self._lock = threading.Lock()
         self._stage_mentioned = False
         self._diagnostics = RegistryDiagnostics(tracking_uri=self._address)
@@ -71,13 +83,13 @@ class MlflowRepository:
             self._mention_stage(uri)
             return self._fetch_from_cache(uri) or self._fetch_by_child(uri)
         except RegistryUnavailableError as error:
-            self._note(last_error=str(error))
+            self._note_failure(error)
             stale = self._find_stale(uri, error)
             if stale is None:
                 raise
             return stale
         except InferenceError as error:
-            self._note(last_error=str(error))
+            self._note_failure(error)
             raise
 
     def diagnostics(self) -> RegistryDiagnostics:
@@ -89,62 +101,77 @@ class MlflowRepository:
         if record is None or not self._is_current(uri, record):
             return None
         fetched = self._open(record)
-        if fetched is not None:
-            log.info("model served from cache", model=record.name, version=record.version)
-            self._note(last_error="")
+        if fetched is None or not self._is_signed(fetched):
+            return None
+        self._require_good(fetched)
+        log.info("model served from cache", model=record.name, version=record.version)
+        with self._lock:
+            self._diagnostics = self._diagnostics.succeeded(verified=False)
         return fetched
 
     def _is_current(self, uri: ModelUri, record: Record) -> bool:
-        if database_file(self._tracking_uri) is None:
+        if database_file(self._request.tracking_uri) is None:
             return uri.kind is UriKind.VERSION
-        return record.fingerprint != "" and record.fingerprint == fingerprint(self._tracking_uri)
+        return record.fingerprint != "" and record.fingerprint == fingerprint(self._request.tracking_uri)
+
+    def _is_signed(self, fetched: FetchedModel) -> bool:
+        """Tell whether the signature in the cache will do; the registry may have another one by now."""
+        try:
+            self._require_signature(fetched)
+        except BundleError:
+            return False
+        return True
 
     def _fetch_by_child(self, uri: ModelUri) -> FetchedModel:
-        reply = self._run_child(uri)
-        if reply.warning:
-            log.warning("model URI not remembered", reason=reply.warning)
-        fetched = self._open(Record(reply.name, reply.version, reply.digest))
-        if fetched is None:
+        for _ in range(_TRIES):
+            reply = self._run_child(uri)
+            if reply.warning:
+                log.warning("cache beyond its quota", reason=reply.warning)
+            record = Record(reply.name, reply.version, reply.digest, reply.fingerprint)
+            fetched = self._open(record)
+            if fetched is not None:
+                break
+        else:
             reason = f"the bundle {reply.digest} vanished or changed right after it was fetched"
-            raise CacheError(str(self._cache_dir), reason)
-        now = datetime.now(UTC)
-        self._note(last_error="", last_verified_at=now, server_version=reply.server_version)
+            raise CacheError(str(self._request.cache_dir), reason)
+        self._require_good(fetched)
+        self._remember(uri, record)
+        with self._lock:
+            version = reply.server_version
+            self._diagnostics = self._diagnostics.succeeded(server_version=version, verified=True)
         return fetched
 
     def _run_child(self, uri: ModelUri) -> Reply:
-        request = Request(
-            str(uri), self._tracking_uri, self._cache_dir, self._credentials, self._fetch_timeout_seconds
-        )
+        request = replace(self._request, model_uri=str(uri))
         try:
-            ended = subprocess.run(
-                # `-P`: modules in the working directory must not shadow those of the libraries.
-                [sys.executable, "-P", "-m", "inference.artifacts.fetch", str(os.getpid())],
-                input=request.to_json(),
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=self._fetch_timeout_seconds,
-                env=_child_environment(),
-                check=False,
-                start_new_session=True,  # Ctrl-C is for the server, which may be draining
-            )
-        except subprocess.TimeoutExpired:
-            reason = f"fetching {uri} took more than {self._fetch_timeout_seconds:g} seconds"
+            ended = run_child("inference.artifacts.fetch", request.to_json(), seconds=request.timeout_seconds)
+        except ChildTimeoutError:
+            reason = f"fetching {uri} took more than {request.timeout_seconds:g} seconds"
             raise RegistryUnavailableError(self._address, reason) from None
-        errors = redact(ended.stderr, self._tracking_uri, self._credentials).strip()
-        if errors:
-            log.debug("the fetching process wrote", stderr=errors)
+        ended = replace(ended, stderr=redact(ended.stderr, request.tracking_uri, request.credentials))
+        if ended.stderr.strip():
+            log.debug("the fetching process wrote", stderr=ended.stderr.strip())
         try:
             return decode_reply(ended.stdout)
         except ValueError:
-            last = errors.splitlines()[-1] if errors else "it wrote nothing"
-            reason = f"the process that fetches {uri} ended with {ended.returncode}: {last}"
+            reason = f"the process that fetches {uri} {ended.how}"
             raise RegistryUnavailableError(self._address, reason) from None
+
+    def _remember(self, uri: ModelUri, record: Record) -> None:
+        try:
+            self._cache.write_record(self._address, str(uri), record)
+        except CacheError as error:  # the bundle is there; what is missing is the fallback for an outage
+            log.warning("model URI not remembered", reason=str(error))
 
     def _find_stale(self, uri: ModelUri, error: RegistryUnavailableError) -> FetchedModel | None:
         record = self._cache.read_record(self._address, str(uri)) if self._allow_stale else None
         fetched = self._open(record) if record is not None else None
         if fetched is None:
+            return None
+        try:
+            self._require_good(fetched)
+        except BundleError as refusal:
+            log.warning("last good model is not good any more", reason=str(refusal))
             return None
         log.warning(
             "registry cannot be used, last good model from the cache",
@@ -155,8 +182,26 @@ class MlflowRepository:
         return replace(fetched, stale_reason=str(error))
 
     def _open(self, record: Record) -> FetchedModel | None:
+        hold = self._cache.hold(record.digest)  # first: what is not marked may be evicted any time
         bundle = self._cache.find(record.digest)
-        return None if bundle is None else FetchedModel(record.name, record.version, bundle)
+        if bundle is None:
+            hold.release()
+            return None
+        return FetchedModel(record.name, record.version, bundle, hold=hold)
+
+    def _require_signature(self, fetched: FetchedModel) -> None:
+        if self._public_key_file is not None:
+            require_signature(fetched.bundle, self._public_key_file, _label(fetched))
+
+    def _require_good(self, fetched: FetchedModel) -> None:
+        try:
+            self._require_signature(fetched)
+            if self._trial is not None:
+                self._trial.require(fetched.bundle, _label(fetched))
+        except BundleError:
+            assert fetched.hold is not None, "it comes from the cache"
+            fetched.hold.release()
+            raise
 
     def _mention_stage(self, uri: ModelUri) -> None:
         if uri.kind is UriKind.STAGE and not self._stage_mentioned:
@@ -167,28 +212,10 @@ class MlflowRepository:
                 instead=f"models:/{uri.name}@champion",
             )
 
-    def _note(
-        self,
-        *,
-        last_error: str,
-        last_verified_at: datetime | None = None,
-        server_version: str | None = None,
-    ) -> None:
+    def _note_failure(self, error: InferenceError) -> None:
         with self._lock:
-            known = self._diagnostics
-            self._diagnostics = RegistryDiagnostics(
-                tracking_uri=known.tracking_uri,
-                server_version=known.server_version if server_version is None else server_version,
-                last_verified_at=last_verified_at or known.last_verified_at,
-                last_error=last_error,
-            )
+            self._diagnostics = self._diagnostics.failed(str(error))
 
 
-def _child_environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    # Where packages are installed the child finds ours by itself, and a search path of its own that names
-    # that directory would put every installed module ahead of the standard library.
-    if str(_ROOT) not in site.getsitepackages():
-        earlier = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{_ROOT}{os.pathsep}{earlier}" if earlier else str(_ROOT)
-    return environment
+def _label(fetched: FetchedModel) -> str:
+    return f"{fetched.name} version {fetched.version}"

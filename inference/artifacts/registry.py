@@ -22,8 +22,9 @@ _TRAIN: Final = "train and register a model with `python -m training.train`"
 class ModelVersion:
     """A model version as the registry has it.
 
-    `digest` is the digest tag, empty without one. `status` is `READY` once its artifacts are there. A run
-    stands here too, as a version named by its run id with `name` empty.
+    `digest` is the digest tag, empty without one. `status` is `READY` once its artifacts are there. `run_id`
+    is the run that made it, empty when the registry does not tell. A run stands here too, as a version named
+    by its run id with `name` empty.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelVersion:
     digest: str = ""
     stage: str = "None"
     status: str = "READY"
+    run_id: str = ""
 
 
 class ArtifactSource(Protocol):
@@ -68,6 +70,9 @@ class Registry(Protocol):
 
     def open_run(self, run_id: str, path: str) -> ArtifactSource | None:
         """Give access to the artifacts of a model that a run logged; None when there is no such run."""
+
+    def run_metrics(self, run_id: str) -> dict[str, float]:
+        """Return the last value of each metric of a run; empty when there is no such run."""
 
     def server_version(self) -> str:
         """Tell the version of MLflow that answers; empty when it does not tell."""

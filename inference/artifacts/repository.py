@@ -1,14 +1,13 @@
-"""Where models come from, as the rest of the server sees it; and the simplest such place, a directory."""
+"""Where models come from, as the rest of the server sees it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
-from inference.artifacts.bundle import Bundle, read_bundle
-from inference.errors import InferenceError
+from inference.artifacts.bundle import Bundle
+from inference.artifacts.hold import Hold
 
-__all__ = ["Credentials", "FetchedModel", "LocalRepository", "RegistryDiagnostics", "Repository"]
+__all__ = ["Credentials", "FetchedModel", "RegistryDiagnostics", "Repository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,16 @@ class FetchedModel:
     `version` is the number of the model version as text, the run id for a `runs:/` URI, `local` for a
     directory. When `stale_reason` is not empty, the registry could not be used (it says why) and this is the
     last good model of that URI from the cache.
+
+    `hold` keeps the bundle in the cache as long as anything refers to it: keep it beside whatever may serve
+    the bundle. It is None for a bundle that lies in no cache.
     """
 
     name: str
     version: str
     bundle: Bundle
     stale_reason: str = ""
+    hold: Hold | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,32 @@ class RegistryDiagnostics:
 
     `tracking_uri` has no credentials. `server_version` is empty until the registry was reached, or when it
     does not tell. `last_verified_at` (UTC) is when the registry last led to a verified bundle; `last_error`
-    is the sentence of the last fetch that failed, empty again after one that did not.
+    is the sentence of the last fetch that failed, empty again after one that did not; `failing_since` (UTC) is
+    when the first of the failures since then happened, None when the last fetch did not fail.
     """
 
     tracking_uri: str = ""
     server_version: str = ""
     last_verified_at: datetime | None = None
     last_error: str = ""
+    failing_since: datetime | None = None
+
+    def failed(self, error: str) -> "RegistryDiagnostics":
+        """Return what is known after a fetch that failed now."""
+        return replace(self, last_error=error, failing_since=self.failing_since or datetime.now(UTC))
+
+    def succeeded(self, *, server_version: str | None = None, verified: bool) -> "RegistryDiagnostics":
+        """Return what is known after a fetch that succeeded now.
+
+        `server_version` is None when the registry was not asked; `verified` tells whether it led to the bundle.
+        """
+        return replace(
+            self,
+            server_version=self.server_version if server_version is None else server_version,
+            last_verified_at=datetime.now(UTC) if verified else self.last_verified_at,
+            last_error="",
+            failing_since=None,
+        )
 
 
 class Repository(Protocol):
@@ -61,29 +83,3 @@ class Repository(Protocol):
 
     def diagnostics(self) -> RegistryDiagnostics:
         """Tell what is known of the registry."""
-
-
-class LocalRepository:
-    """One bundle in a directory, read and verified anew at each fetch."""
-
-    def __init__(self, bundle_dir: Path) -> None:
-        self._bundle_dir = bundle_dir
-        self._diagnostics = RegistryDiagnostics()
-
-    def fetch(self, model_uri: str | None = None) -> FetchedModel:
-        """Read the directory; a `model_uri` is of no meaning here and is not looked at."""
-        del model_uri
-        try:
-            bundle = read_bundle(self._bundle_dir)
-        except InferenceError as error:
-            last = self._diagnostics
-            self._diagnostics = RegistryDiagnostics(
-                last_verified_at=last.last_verified_at, last_error=str(error)
-            )
-            raise
-        self._diagnostics = RegistryDiagnostics(last_verified_at=datetime.now(UTC))
-        return FetchedModel(bundle.manifest.name, "local", bundle)
-
-    def diagnostics(self) -> RegistryDiagnostics:
-        """Tell when the directory was last verified and what was last wrong with it."""
-        return self._diagnostics

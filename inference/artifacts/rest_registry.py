@@ -84,6 +84,12 @@ class RestRegistry:
                 return self._open(str(info["artifact_uri"]))
         return self._open(f"{answer['run']['info']['artifact_uri']}/{path}")
 
+    def run_metrics(self, run_id: str) -> dict[str, float]:
+        """Return the last value of each metric of a run; empty when there is no such run."""
+        answer = self._ask("runs/get", run_id=run_id) or {}
+        metrics = answer.get("run", {}).get("data", {}).get("metrics", [])
+        return {str(metric["key"]): float(metric["value"]) for metric in metrics}
+
     def server_version(self) -> str:
         """Tell the version of MLflow; empty when a proxy hides it."""
         version = self._client.get_text("version")
@@ -141,4 +147,5 @@ def _version(answer: dict[str, Any] | None) -> ModelVersion | None:
         digest=str(tags.get(DIGEST_TAG, "")),
         stage=str(fields.get("current_stage") or "None"),
         status=str(fields.get("status") or "READY"),
+        run_id=str(fields.get("run_id") or ""),
     )

@@ -7,6 +7,7 @@ wrote it, see GHSA-w582-9x45-8mpx of MLflow). Pickles run whatever is in them, s
 
 import importlib
 import pickle
+import re
 import warnings
 from pathlib import PurePosixPath
 from types import ModuleType
@@ -19,40 +20,13 @@ from numpy.typing import NDArray
 from inference.artifacts.bundle import Bundle
 from inference.artifacts.outputs import Outputs
 from inference.artifacts.tree_check import check_trees
+from inference.artifacts.trusted_types import TRUSTED_TYPES
 from inference.errors import BundleError
 from protos.inference.v1.manifest_pb2 import TASK_CLASSIFICATION
 
-__all__ = ["TRUSTED_TYPES", "load_sklearn"]
+__all__ = ["load_sklearn"]
 
 log = structlog.stdlib.get_logger("inference.artifacts")
-
-#: Parts of fitted scikit-learn estimators that skops does not trust by itself. Each either holds plain Python
-#: state, or is compiled code whose indices `check_trees` bounds. The neighbour trees (`KDTree`, `BallTree`)
-#: are left out: nothing bounds theirs.
-TRUSTED_TYPES: Final = (
-    "sklearn._loss.loss.HalfTweedieLoss",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.compose._column_transformer._RemainderColsList",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.gaussian_process.kernels.CompoundKernel",
-    "sklearn.gaussian_process.kernels.ConstantKernel",
-    "sklearn.gaussian_process.kernels.DotProduct",
-    "sklearn.gaussian_process.kernels.ExpSineSquared",
-    "sklearn.gaussian_process.kernels.Exponentiation",
-    "sklearn.gaussian_process.kernels.Matern",
-    "sklearn.gaussian_process.kernels.Product",
-    "sklearn.gaussian_process.kernels.RBF",
-    "sklearn.gaussian_process.kernels.RationalQuadratic",
-    "sklearn.gaussian_process.kernels.Sum",
-    "sklearn.gaussian_process.kernels.WhiteKernel",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-)
 
 _REMEDY_EXTRA: Final = (
     "install the extra `training` beside the server (scikit-learn and skops), or compile the model"
@@ -80,6 +54,7 @@ class _SklearnPredictor:
 def load_sklearn(bundle: Bundle, *, allow_pickle: bool) -> _SklearnPredictor:
     """Load the model file of `bundle`; raises `BundleError` when it may not be or cannot be loaded."""
     name = bundle.manifest.sklearn_file
+    _check_versions(bundle)
     if PurePosixPath(name).suffix == ".skops":
         model = _load_skops(bundle)
     elif allow_pickle:
@@ -94,7 +69,6 @@ def load_sklearn(bundle: Bundle, *, allow_pickle: bool) -> _SklearnPredictor:
     method = "predict_proba" if classifies else "predict"
     if not hasattr(model, method):
         raise BundleError(str(bundle.path), f"the {type(model).__name__} in {name} has no `{method}`")
-    _warn_about_versions(bundle)
     _use_one_thread(model)
     return _SklearnPredictor(model, classifies=classifies)
 
@@ -131,9 +105,14 @@ def _import(bundle: Bundle, module: str) -> ModuleType:
         raise BundleError(str(bundle.path), reason, _REMEDY_EXTRA) from error
 
 
-def _warn_about_versions(bundle: Bundle) -> None:
+def _check_versions(bundle: Bundle) -> None:
+    """Refuse a model of a newer scikit-learn: it may hold what this one does not know, and ignores."""
     trained = bundle.manifest.lineage.library_versions.get("scikit-learn", "")
-    installed = _import(bundle, "sklearn").__version__
+    installed = str(_import(bundle, "sklearn").__version__)
+    if _release(trained) > _release(installed):
+        reason = f"it was trained with scikit-learn {trained} and this server has {installed}"
+        remedy = f"install scikit-learn {trained} or later beside the server, or compile the model to ONNX"
+        raise BundleError(str(bundle.path), reason, remedy)
     if trained and trained != installed:
         log.warning(
             "scikit-learn differs from the one that trained the model; the golden rows decide",
@@ -143,6 +122,10 @@ def _warn_about_versions(bundle: Bundle) -> None:
     # Rows are positional in the order of the manifest, so names seen in training mean nothing here, and
     # scikit-learn would say so on every call. A filter of the process: `catch_warnings` is unsafe in threads.
     warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _use_one_thread(model: Any) -> None:  # noqa: ANN401 (any estimator)

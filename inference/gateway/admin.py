@@ -1,31 +1,10 @@
-"""Who may change the model over HTTP, and what they ask."""
-
-import hmac
-from collections.abc import Mapping
+"""What requests to change the model ask."""
 
 import orjson
 
 from inference.errors import InvalidRequestError, Violation
 
-__all__ = ["AdminTokens", "asked_model_uri"]
-
-
-class AdminTokens:
-    """Compares what a request shows with the one token; without a token nobody may."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token.encode() if token else None
-
-    @property
-    def enabled(self) -> bool:
-        """Whether there is a token at all."""
-        return self._token is not None
-
-    def accepts(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether `headers` show the token, in a time that says nothing of it."""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        shown = headers.get("x-admin-token") or (bearer.strip() if scheme.lower() == "bearer" else "")
-        return self._token is not None and hmac.compare_digest(shown.encode(), self._token)
+__all__ = ["asked_model_uri"]
 
 
 def asked_model_uri(body: bytes) -> str | None:

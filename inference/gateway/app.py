@@ -14,15 +14,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inference.core import DataPlane
-from inference.gateway.admin import AdminTokens, asked_model_uri
+from inference.core import DataPlane, is_shadow
+from inference.gateway.admin import asked_model_uri
 from inference.gateway.health import HealthReport
 from inference.gateway.predictions import call_of, content_of
 from inference.gateway.replies import BodyTooLargeError, error_reply, failure_reply, json_reply, read_body
 from inference.metrics import Metrics
-from inference.rpc.servicer import SHADOW_HEADER
-from inference.rpc.status import failure_of
-from inference.swap import Swapper, SwapRecord
+from inference.roster import Roster
+from inference.status import failure_of
+from inference.swap import SwapRecord
+from inference.tokens import TokenGuard
 from telemetry import choose_correlation_id, correlation_id, render_metrics
 
 __all__ = ["Gateway"]
@@ -31,6 +32,8 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 #: A reload's body is one URI.
 _MAX_ADMIN_BODY_BYTES: Final = 16 * 1024
+#: Threads in which changes of the model wait for each other; those beyond wait without a thread.
+_MAX_WAITING_CHANGES: Final = 8
 _PATHS: Final = "/health, /health/live, /health/ready, /metrics, /predict, /admin/reload, /admin/rollback"
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
@@ -42,22 +45,25 @@ class Gateway:
     def __init__(
         self,
         plane: DataPlane,
-        swapper: Swapper,
+        roster: Roster,
         health: HealthReport,
         metrics: Metrics,
         *,
         track: str,
         max_body_bytes: int,
-        admin_token: str | None,
+        guard: TokenGuard,
+        admin_guard: TokenGuard,
     ) -> None:
         self._plane = plane
-        self._swapper = swapper
+        self._roster = roster
         self._health = health
         self._metrics = metrics
         self._registry: CollectorRegistry = metrics.registry
         self._track = track
         self._max_body_bytes = max_body_bytes
-        self._tokens = AdminTokens(admin_token)
+        self._guard = guard
+        self._admin_guard = admin_guard
+        self._kind = metrics.http_kind("Predict")
         self._admin_limiter: CapacityLimiter | None = None
         self.app: Final = Starlette(
             routes=[*self._routes()],
@@ -102,74 +108,76 @@ class Gateway:
         request_id = choose_correlation_id(request.headers)
         correlation_id.set(request_id)
         admission = self._plane.admission
+        kept_bytes = 0
         admission.enter()
         try:
+            self._guard.check(request.headers, lambda: _address(request))
             if admission.over:
                 raise admission.refusal()
+            kept_bytes = _announced_bytes(request, self._max_body_bytes)
+            admission.keep(kept_bytes)
             body = await read_body(request, self._max_body_bytes)
-            shadow = request.headers.get(SHADOW_HEADER, "").lower() == "true"
-            content, version = await to_thread.run_sync(self._answer, body, request_id, shadow)
+            content, version = await to_thread.run_sync(
+                self._answer, body, request_id, is_shadow(request.headers)
+            )
         except BodyTooLargeError as error:
-            self._metrics.observe("Predict", "RESOURCE_EXHAUSTED", time.perf_counter() - arrived)
+            self._record("RESOURCE_EXHAUSTED", arrived, request_id)
             return error_reply(413, "RESOURCE_EXHAUSTED", str(error), headers=self._headers(request_id))
         except ClientDisconnect:
-            self._metrics.observe("Predict", "CANCELLED", time.perf_counter() - arrived)
+            self._record("CANCELLED", arrived, request_id)
             return Response(status_code=499)  # nobody reads it
         except Exception as error:  # noqa: BLE001  # the edge of the process
-            return self._failed("Predict", error, request_id, arrived)
+            self._metrics.shed_by(error)
+            failure = failure_of(error, request_id)
+            self._record(failure.code.name, arrived, request_id)
+            return self._failed(error, request_id)
         finally:
             admission.leave()
-        self._metrics.observe("Predict", "OK", time.perf_counter() - arrived)
+            admission.let_go(kept_bytes)
+        self._record("OK", arrived, request_id)
         return json_reply(content, headers=self._headers(request_id, version))
 
     def _answer(self, body: bytes, request_id: str, shadow: bool) -> tuple[dict[str, object], str]:
         answer = self._plane.predict(call_of(body, request_id, shadow=shadow))
         return content_of(answer), answer.generation.version
 
+    def _record(self, code: str, arrived: float, request_id: str) -> None:
+        self._metrics.ledger.record(self._kind, code, time.perf_counter() - arrived, request_id)
+
     async def _reload(self, request: Request) -> Response:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
         try:
+            self._admin_guard.check(request.headers, lambda: _address(request))
             uri = asked_model_uri(await read_body(request, _MAX_ADMIN_BODY_BYTES))
         except BodyTooLargeError as error:
             return error_reply(413, "RESOURCE_EXHAUSTED", str(error))
         except Exception as error:  # noqa: BLE001  # the edge of the process
-            return self._failed("", error, choose_correlation_id(request.headers), 0)
-        return await self._change(request, lambda: self._swapper.reload(uri))
+            return self._failed(error, choose_correlation_id(request.headers))
+        return await self._change(request, lambda: self._roster.reload(uri))
 
     async def _rollback(self, request: Request) -> Response:
-        return self._refusal(request) or await self._change(request, self._swapper.rollback)
+        try:
+            self._admin_guard.check(request.headers, lambda: _address(request))
+        except Exception as error:  # noqa: BLE001  # the edge of the process
+            return self._failed(error, choose_correlation_id(request.headers))
+        return await self._change(request, self._roster.rollback)
 
     async def _change(self, request: Request, change: Callable[[], SwapRecord]) -> Response:
         request_id = choose_correlation_id(request.headers)
         correlation_id.set(request_id)
-        # A thread of its own: reloads take seconds, and waiting ones must not take those of predictions.
-        self._admin_limiter = self._admin_limiter or CapacityLimiter(1)
+        # Threads of their own: reloads take seconds, and waiting ones must not take those of predictions.
+        self._admin_limiter = self._admin_limiter or CapacityLimiter(_MAX_WAITING_CHANGES)
         try:
             record = await to_thread.run_sync(change, limiter=self._admin_limiter)
         except Exception as error:  # noqa: BLE001  # the edge of the process
-            return self._failed("", error, request_id, 0)
+            return self._failed(error, request_id)
         content = self._health.content()
-        shown = {key: content[key] for key in ("model", "previous_model", "last_swap")}
+        shown = {key: content[key] for key in ("model", "previous_model", "models", "last_swap")}
         return json_reply({"outcome": record.outcome, **shown}, headers=self._headers(request_id))
 
-    def _refusal(self, request: Request) -> Response | None:
-        if not self._tokens.enabled:
-            sentence = "admin requests are off: set ADMIN_API_TOKEN to allow them"
-            return error_reply(403, "PERMISSION_DENIED", sentence)
-        if not self._tokens.accepts(request.headers):
-            sentence = "show the admin token as X-Admin-Token, or as Authorization: Bearer"
-            return error_reply(401, "UNAUTHENTICATED", sentence, headers={"www-authenticate": "Bearer"})
-        return None
-
-    def _failed(self, method: str, error: Exception, request_id: str, arrived: float) -> Response:
+    def _failed(self, error: Exception, request_id: str) -> Response:
         failure = failure_of(error, request_id)
         if failure.is_defect:
-            _log.error("request failed", method=method or "admin", exc_info=error)
-        if method:
-            seconds = time.perf_counter() - arrived
-            self._metrics.observe_failure(method, failure.code.name, error, seconds)
+            _log.error("request failed", exc_info=error)
         return failure_reply(failure, self._headers(request_id))
 
     def _headers(self, request_id: str, version: str | None = None) -> dict[str, str]:
@@ -177,6 +185,16 @@ class Gateway:
         version = version or (serving.version if serving is not None else None)
         shown = {"x-model-version": version} if version else {}
         return {**shown, "x-deployment-track": self._track, "x-request-id": request_id}
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+def _announced_bytes(request: Request, at_most: int) -> int:
+    """Return how many bytes of body to count before it is read: without a length it may be the most."""
+    announced = request.headers.get("content-length", "")
+    return min(int(announced), at_most) if announced.isdecimal() else at_most
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

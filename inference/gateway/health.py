@@ -8,7 +8,8 @@ from google.protobuf.json_format import MessageToDict
 
 from inference.artifacts import Repository
 from inference.core import DataPlane
-from inference.generation import Generation, ModelHolder
+from inference.generation import Generation
+from inference.roster import Roster
 from inference.swap import Swapper, SwapRecord
 from protos.inference.v1.manifest_pb2 import Task
 
@@ -18,12 +19,9 @@ __all__ = ["HealthReport"]
 class HealthReport:
     """Puts the state of the server together when it is asked for; asks nobody outside."""
 
-    def __init__(
-        self, plane: DataPlane, holder: ModelHolder, swapper: Swapper, repository: Repository, *, track: str
-    ) -> None:
+    def __init__(self, plane: DataPlane, roster: Roster, repository: Repository, *, track: str) -> None:
         self._plane = plane
-        self._holder = holder
-        self._swapper = swapper
+        self._roster = roster
         self._repository = repository
         self._track = track
         self._started: Final = time.monotonic()
@@ -35,28 +33,32 @@ class HealthReport:
 
     def content(self) -> dict[str, object]:
         """Return everything, for `/health`."""
-        current = self._holder.current
+        swapper = self._roster.default
+        current = swapper.slot.current
         metrics = current.bundle.metrics if current is not None else None
         return {
             "status": "ready" if self.ready else "not_ready",
             "track": self._track,
             "model": _model(current),
-            "previous_model": _model(self._holder.previous),
+            "previous_model": _model(swapper.slot.previous),
+            "models": [_slot(each) for each in self._roster.swappers],
             "metrics": MessageToDict(metrics, preserving_proto_field_name=True) if metrics else None,
             "registry": self._registry(),
-            "last_swap": _swap(self._swapper.last),
+            "last_swap": _swap(swapper.last),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
         }
 
     def _registry(self) -> dict[str, object]:
+        swapper = self._roster.default
         known = self._repository.diagnostics()
         return {
-            "model_uri": self._swapper.model_uri,
+            "model_uri": swapper.model_uri,
             "tracking_uri": known.tracking_uri,
             "server_version": known.server_version,
             "last_verified_at": _time(known.last_verified_at),
             "last_error": known.last_error,
-            "stale_reason": self._swapper.stale_reason,
+            "failing_since": _time(known.failing_since),
+            "stale_reason": swapper.stale_reason,
         }
 
 
@@ -71,6 +73,16 @@ def _model(generation: Generation | None) -> dict[str, object] | None:
         "generation": generation.number,
         "loaded_at": _time(generation.loaded_at),
         "task": Task.Name(generation.bundle.manifest.task).removeprefix("TASK_").lower(),
+    }
+
+
+def _slot(swapper: Swapper) -> dict[str, object]:
+    return {
+        "model_uri": swapper.model_uri,
+        "model": _model(swapper.slot.current),
+        "previous_model": _model(swapper.slot.previous),
+        "last_swap": _swap(swapper.last),
+        "stale_reason": swapper.stale_reason,
     }
 
 

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inference.rpc.status import Failure
+from inference.status import Code, Failure
 
 __all__ = ["BodyTooLargeError", "error_reply", "failure_reply", "json_reply", "read_body"]
 
@@ -46,6 +46,8 @@ def failure_reply(failure: Failure, headers: Mapping[str, str]) -> Response:
     sent = dict(headers)
     if failure.retry_ms is not None and failure.retry_ms >= 0:
         sent["retry-after"] = str(-(-failure.retry_ms // 1000))  # whole seconds, rounded up
+    if failure.code is Code.UNAUTHENTICATED:
+        sent["www-authenticate"] = "Bearer"
     violations = [{"field": v.field, "description": v.description} for v in failure.violations]
     return error_reply(
         failure.http_status, failure.code.name, failure.sentence, violations=violations, headers=sent

@@ -3,95 +3,117 @@
 import errno
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from py_grpc_prometheus.prometheus_server_interceptor import PromServerInterceptor
 
 from inference.core import DataPlane
-from inference.metrics import METHODS, Metrics
-from inference.rpc.dispatch import Dispatch, WorkPool
-from inference.rpc.servicer import Servicer
-from protos.inference.v1 import inference_pb2
-from protos.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from inference.metrics import Metrics
+from inference.rpc.dispatch import Dispatch, Handler
+from inference.rpc.pool import WorkPool
+from inference.rpc.unary import Method, Unary
 from telemetry import PortInUseError
 
-__all__ = ["SERVICE_NAME", "GrpcServer"]
+__all__ = ["GrpcServer", "Limits"]
 
-SERVICE_NAME: Final = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 #: Calls beyond the limit that may be on their way to being refused; past them grpcio itself refuses.
 _REFUSED_AT_ONE_TIME: Final = 1000
 #: How long answers that are computed may take to reach the wire when only streams keep the server up.
 _FLUSH_SECONDS: Final = 0.5
 
 
+class Limits(NamedTuple):
+    """What one server takes."""
+
+    max_message_bytes: int
+    max_concurrent: int
+    max_connection_age_seconds: int
+
+
 class GrpcServer:
-    """Serves the inference service, health and reflection on one port that no other process shares."""
+    """Serves our services, health and reflection on one port.
+
+    `services` has the methods of each service by its full name. `share_port` lets several processes listen on the
+    port at one time; without it nobody else can.
+    """
 
     def __init__(
         self,
         plane: DataPlane,
         metrics: Metrics,
+        services: Mapping[str, Sequence[Method]],
+        limits: Limits,
         *,
         track: str,
         host: str,
         port: int,
-        max_message_bytes: int,
-        max_concurrent: int,
-        max_connection_age_seconds: int,
+        share_port: bool = False,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         """Bind `host:port`. Raises `PortInUseError`, and `OSError` for every other reason."""
         self._plane = plane
         self._side_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-side")
         self._stream_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-stream")
         self._work_pool = WorkPool(plane.admission)
-        servicer = Servicer(plane, metrics, track=track)
+        self._services = tuple(services)
         self._server = grpc.server(
-            self._work_pool,
-            interceptors=[self._dispatch(servicer, metrics)],
-            maximum_concurrent_rpcs=max_concurrent + _REFUSED_AT_ONE_TIME,
-            options=_options(max_message_bytes, max_connection_age_seconds),
+            self._work_pool,  # type: ignore[arg-type]  # grpcio needs no more than its `submit`
+            handlers=[self._dispatch(metrics, services, track)],
+            maximum_concurrent_rpcs=limits.max_concurrent + _REFUSED_AT_ONE_TIME,
+            options=_options(limits, share_port=share_port),
         )
-        self._add_services(servicer)
-        self.port: Final = self._bind(host, port)
+        self.port: Final = self._bind(host, port, credentials)
 
-    def _dispatch(self, servicer: Servicer, metrics: Metrics) -> Dispatch:
-        return Dispatch(
+    def _dispatch(self, metrics: Metrics, services: Mapping[str, Sequence[Method]], track: str) -> Dispatch:
+        dispatch = Dispatch(
             self._plane.admission,
-            PromServerInterceptor(enable_handling_time_histogram=True, registry=metrics.registry),
-            {f"/{SERVICE_NAME}/{method}": servicer.refusal(method) for method in METHODS},
+            metrics.ledger,
+            self._work_pool,
             side_pool=self._side_pool,
             stream_pool=self._stream_pool,
         )
-
-    def _add_services(self, servicer: Servicer) -> None:
-        add_InferenceServiceServicer_to_server(servicer, self._server)
+        unary = Unary(self._plane, metrics, track=track)
+        for service, methods in services.items():
+            for method in methods:
+                dispatch.add(f"/{service}/{method.name}", unary.route(service, method))
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=self._side_pool
         )
-        self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        foreign = _Handlers()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, foreign)
+        reflection.enable_server_reflection(
+            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), foreign
+        )
+        for path, handler in foreign.by_path.items():
+            dispatch.add_foreign(path, handler, metrics.grpc_counting)
+        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        return dispatch
 
-    def _bind(self, host: str, port: int) -> int:
+    def _bind(self, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError:
             _explain(host, port)
             raise OSError(f"gRPC cannot listen on {address}: check GRPC_HOST and GRPC_PORT") from None
 
     def start(self) -> None:
-        """Accept calls; health says NOT_SERVING for the inference service until `serve`."""
+        """Accept calls; health says NOT_SERVING for our services until `serve`."""
         self._server.start()
 
     def serve(self) -> None:
         """Let health say SERVING."""
-        self._health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+        self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    def pause(self) -> None:
+        """Let health say NOT_SERVING for our services until `serve`."""
+        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def drain(self) -> None:
         """Let health say NOT_SERVING, of everything and for good; calls are answered on."""
@@ -105,17 +127,35 @@ class GrpcServer:
             pass
         if not ended.wait(_FLUSH_SECONDS):  # only streams of health and reflection are left
             self._server.stop(None)
-        for pool in (self._work_pool, self._side_pool, self._stream_pool):
+        self._work_pool.shutdown()
+        for pool in (self._side_pool, self._stream_pool):
             pool.shutdown(wait=False, cancel_futures=True)
         return self._plane.admission.in_flight == 0
 
+    def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for service in self._services:
+            self._health.set(service, status)
 
-def _options(max_message_bytes: int, max_connection_age_seconds: int) -> list[tuple[str, int]]:
+
+class _Handlers:
+    """What generated code takes for a server when it adds its methods; keeps them by full method name."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Handler] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Do nothing: the same methods come by `add_registered_method_handlers`."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        self.by_path.update({f"/{service}/{method}": handler for method, handler in handlers.items()})
+
+
+def _options(limits: Limits, *, share_port: bool) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),  # by default two servers share a port without a word
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_connection_age_ms", max_connection_age_seconds * 1000),
+        ("grpc.so_reuseport", int(share_port)),  # by default two servers share a port without a word
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_connection_age_ms", limits.max_connection_age_seconds * 1000),
     ]
 
 

@@ -17,9 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import grpc
-
-from inference.client import PredictionClient
+from inference.client import PredictionClient, PredictionError, RetryPolicy
 from telemetry import StopSignals
 
 __all__ = ["main"]
@@ -71,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     rows = _read_rows(options.rows, options.shift)
     tally = Tally()
     parent = os.getppid() if options.end_with_parent else None
-    clients = [PredictionClient(options.address) for _ in range(_CHANNELS)]
+    # A call that failed is what is counted here: none is tried again.
+    never = RetryPolicy(max_attempts=1)
+    clients = [PredictionClient(options.address, retry=never) for _ in range(_CHANNELS)]
     with StopSignals() as signals, _open_log(options.log) as log:
         callers = [
             threading.Thread(
@@ -105,8 +105,8 @@ def _call(
         began = time.perf_counter()
         try:
             answer = client.predict([chooser.choice(rows)], timeout_seconds=_TIMEOUT_SECONDS)
-        except grpc.RpcError as error:
-            tally.failed(error.code().name)
+        except PredictionError as error:
+            tally.failed(error.code.name)
         else:
             tally.answered(answer.model_version, time.perf_counter() - began)
         signals.wait(think)

@@ -10,7 +10,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict
 
-from inference.client import PredictionClient
+from inference.client import PredictionClient, PredictionError
 from protos.inference.v1.manifest_pb2 import Task
 from rollout.driver import CanaryRefusedError, ServedModel
 from rollout.errors import InfrastructureError, RolloutError, UsageError
@@ -77,13 +77,11 @@ class InferenceProcess(BaseModel):
 
     def served_model(self) -> ServedModel:
         """Ask the server what it serves. Raises `InfrastructureError`."""
-        import grpc  # noqa: PLC0415  # only commands that talk to a server pay for it
-
         try:
             with PredictionClient(self.address) as client:
                 model = client.get_model()
-        except grpc.RpcError as error:
-            raise self._silent(error.details() or error.code().name) from None
+        except PredictionError as error:
+            raise self._silent(error.message) from None
         classifies = model.manifest.task == Task.TASK_CLASSIFICATION
         return ServedModel(model.manifest.name, model.model_version, model.model_digest, classifies)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 
 from drift.prediction_log import LogTail
-from inference.client import PredictionClient
+from inference.client import PredictionClient, PredictionError, RetryPolicy
 from rollout.driver import Comparison
 from rollout.errors import InfrastructureError
 
@@ -39,7 +39,8 @@ class Replay:
 
     def __init__(self, stable_log: Path, canary_address: str) -> None:
         self._tail = LogTail(stable_log)
-        self._canary = PredictionClient(canary_address)
+        # The next look tries again, and a canary under load is not to be burdened more.
+        self._canary = PredictionClient(canary_address, retry=RetryPolicy(max_attempts=1))
         self._random = random.Random(0)
         for _ in self._tail.lines():  # what was logged before this rollout is not its evidence
             pass
@@ -60,8 +61,8 @@ class Replay:
             return Comparison(0, 0)
         try:
             reply = self._canary.predict([features for features, _ in sample], shadow=True)
-        except grpc.RpcError as error:
-            return _without_answer(error.code(), len(sample))
+        except PredictionError as error:
+            return _without_answer(error.code, len(sample))
         outputs: Sequence[str | float] = reply.labels or reply.values
         pairs = zip(sample, outputs, strict=True)
         differing = sum(not _same(output, found, value_tolerance_ratio) for (_, output), found in pairs)

@@ -159,6 +159,11 @@ class Running:
 ServiceMaker = Callable[..., Running]
 
 
+def cache_dir(bundle: Path) -> Path:
+    """Return a cache that servers of one test session share, so that each bundle is tried once."""
+    return bundle.parent.parent / "cache"
+
+
 def _start(stack: ExitStack, output: Path, bundle: Path, load: bool, options: dict[str, Any]) -> Running:
     descriptor = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     stack.callback(os.close, descriptor)
@@ -166,7 +171,14 @@ def _start(stack: ExitStack, output: Path, bundle: Path, load: bool, options: di
     settings = Settings(
         model_source="local",
         model_path=bundle,
-        **{"grpc_host": "127.0.0.1", "http_host": "127.0.0.1", "grpc_port": 0, "http_port": 0, **options},
+        **{
+            "model_cache_dir": cache_dir(bundle),
+            "grpc_host": "127.0.0.1",
+            "http_host": "127.0.0.1",
+            "grpc_port": 0,
+            "http_port": 0,
+            **options,
+        },
     )
     service = Service(settings, writer)
     writer.start()
@@ -253,6 +265,7 @@ def make_process(bundle: Path) -> Iterator[ProcessMaker]:
             "PYTHONPATH": str(ROOT),
             "MODEL_SOURCE": "local",
             "MODEL_PATH": str(bundle),
+            "MODEL_CACHE_DIR": str(cache_dir(bundle)),
             "GRPC_HOST": "127.0.0.1",
             "HTTP_HOST": "127.0.0.1",
             "GRPC_PORT": "0",

@@ -34,8 +34,9 @@ class _Slow:
 
 def _make_slow(running: object) -> _Slow:
     slow = _Slow()
-    holder = running.service.holder
-    holder.switch(dataclasses.replace(holder.current, predictor=slow))
+    catalog = running.service.catalog
+    (slot,) = catalog.slots
+    catalog.switch(slot, dataclasses.replace(slot.current, predictor=slow))
     return slow
 
 

@@ -6,13 +6,12 @@ import socket
 import time
 from pathlib import Path
 
-import grpc
 import httpx
 import psutil
 import pytest
 from google.protobuf import json_format
 
-from inference.client import PredictionClient
+from inference.client import InvalidRequestError, PredictionClient, UnavailableError
 from inference.settings import Settings
 from protos.inference.v1.event_pb2 import PredictionEvent
 
@@ -104,7 +103,7 @@ def test_a_missing_bundle_ends_the_start(make_process: object, tmp_path: Path) -
     errors = [line for line in _objects(process) if line["level"] == "ERROR"]
     assert len(errors) == 1
     assert "nothing" in errors[0]["message"]
-    with pytest.raises(grpc.RpcError), PredictionClient(f"127.0.0.1:{listening['grpc_port']}") as client:
+    with pytest.raises(UnavailableError), PredictionClient(f"127.0.0.1:{listening['grpc_port']}") as client:
         client.predict([ROW], timeout_seconds=1)
 
 
@@ -194,7 +193,7 @@ def test_an_unread_standard_output_stops_nothing(make_process: object, bundle: P
             rows = [[0.1 + index, 2.2, 3.3, 4.4] for index in range(2000)]
             for _ in range(20):  # about 2 MB of events, and a pipe holds 64 KiB
                 client.predict(rows)
-            with pytest.raises(grpc.RpcError):
+            with pytest.raises(InvalidRequestError):
                 client.predict([[1]])
         process.terminate()
         assert process.wait(20) == 0

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.client import PredictionClient
+from inference.client import InvalidRequestError, PredictionClient
 from protos.inference.v1 import inference_pb2 as pb
 from protos.inference.v1.event_pb2 import PredictionEvent
 
@@ -206,8 +206,9 @@ def test_a_defect_tells_nothing_but_the_request_id(make_service: object) -> None
 def _replace_predictor(running: object, predictor: object) -> None:
     import dataclasses
 
-    holder = running.service.holder
-    holder.switch(dataclasses.replace(holder.current, predictor=predictor))
+    catalog = running.service.catalog
+    (slot,) = catalog.slots
+    catalog.switch(slot, dataclasses.replace(slot.current, predictor=predictor))
 
 
 def test_trailers_say_who_answered(make_service: object) -> None:
@@ -216,9 +217,9 @@ def test_trailers_say_who_answered(make_service: object) -> None:
     with PredictionClient(running.address) as client:
         result = client.predict([[1, 2, 3, 4]], request_id="abc")
         assert (result.track, result.request_id, result.model_version) == ("canary", "abc", "local")
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(InvalidRequestError) as caught:
             client.predict([[1]], request_id="abc")
-    trailers = dict(caught.value.trailing_metadata())
+    trailers = dict(caught.value.__cause__.trailing_metadata())
     assert (trailers["x-deployment-track"], trailers["x-request-id"]) == ("canary", "abc")
     assert trailers["x-model-version"] == "local"
 

@@ -7,7 +7,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from inference import errors
-from inference.rpc.status import failure_of, rich_status
+from inference.rpc.status import rich_status
+from inference.status import failure_of
 
 CASES = [
     (errors.InvalidRequestError([errors.Violation("rows", "wrong")]), "INVALID_ARGUMENT", 400),
@@ -20,6 +21,10 @@ CASES = [
     (errors.OverloadError("concurrency", "busy", 0.1), "RESOURCE_EXHAUSTED", 429),
     (errors.OverloadError("rows", "too many", None), "RESOURCE_EXHAUSTED", 413),
     (errors.NotReadyError("wait"), "UNAVAILABLE", 503),
+    (errors.UnauthenticatedError("show a token"), "UNAUTHENTICATED", 401),
+    (errors.PermissionDeniedError("off"), "PERMISSION_DENIED", 403),
+    (errors.DeadlineError(1.0), "DEADLINE_EXCEEDED", 504),
+    (errors.AbandonedError(), "CANCELLED", 499),
     (errors.RegistryUnavailableError("http://r", "down"), "UNAVAILABLE", 503),
     (errors.CacheError("/c", "full"), "INTERNAL", 500),
     (ZeroDivisionError("secret detail"), "INTERNAL", 500),

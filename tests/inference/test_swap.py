@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference.artifacts import Bundle, FetchedModel, Outputs, RegistryDiagnostics
+from inference.catalog import Catalog, Slot
 from inference.errors import (
     BundleError,
     GateError,
@@ -20,9 +21,9 @@ from inference.errors import (
     NotReadyError,
     RegistryUnavailableError,
 )
-from inference.generation import ModelHolder
 from inference.metrics import Metrics
-from inference.swap import Loading, Swapper
+from inference.stage import Loading, Stage
+from inference.swap import Swapper
 from protos.inference.v1.manifest_pb2 import GoldenRow, ModelManifest, ModelMetrics
 
 
@@ -61,18 +62,19 @@ class _Repository:
 class _World:
     def __init__(self, *, min_accuracy: float | None = None, drain_seconds: float = 5) -> None:
         self.repository = _Repository()
-        self.holder = ModelHolder()
+        self.slot = Slot("models:/iris@champion", "champion")
+        self.catalog = Catalog([self.slot])
         self.metrics = Metrics("stable")
         self.load_error: Exception | None = None
         self.check_error: Exception | None = None
         loading = Loading(self._load, self._check, min_accuracy)
         self.swapper = Swapper(
-            self.holder,
+            self.slot,
             self.repository,
-            loading,
+            Stage(self.catalog, loading, self.metrics, drain_seconds=drain_seconds),
             self.metrics,
             model_uri="models:/iris@champion",
-            drain_seconds=drain_seconds,
+            one_at_a_time=threading.Lock(),
         )
 
     def _load(self, _bundle: Bundle) -> _Predictor:
@@ -96,7 +98,7 @@ class _World:
 def test_nothing_serves_before_the_first_load() -> None:
     """A request before the first model is told to come back."""
     with pytest.raises(NotReadyError):
-        _World().holder.acquire()
+        _World().catalog.acquire()
 
 
 def test_a_new_version_replaces_the_old_one() -> None:
@@ -105,8 +107,8 @@ def test_a_new_version_replaces_the_old_one() -> None:
     assert world.swapper.reload().outcome == "swapped"
     world.repository.version = "2"
     assert world.swapper.reload().outcome == "swapped"
-    assert (world.holder.current.version, world.holder.previous.version) == ("2", "1")
-    assert world.holder.current.number == 2
+    assert (world.slot.current.version, world.slot.previous.version) == ("2", "1")
+    assert world.slot.current.number == 2
     assert world.infos() == ["2"]
     assert world.swaps() == {"swapped": 2}
 
@@ -115,9 +117,9 @@ def test_the_same_model_is_left_alone() -> None:
     """When version and digest are those that serve, nothing is loaded."""
     world = _World()
     world.swapper.reload()
-    generation = world.holder.current
+    generation = world.slot.current
     assert world.swapper.reload().outcome == "unchanged"
-    assert world.holder.current is generation
+    assert world.slot.current is generation
 
 
 @pytest.mark.parametrize("step", ["fetch", "gate", "load", "check", "defect"])
@@ -125,7 +127,7 @@ def test_any_failure_leaves_the_old_model(step: str) -> None:
     """Whatever step fails, the old generation serves on, and the failure is counted and kept for /health."""
     world = _World(min_accuracy=0.8)
     world.swapper.reload()
-    old = world.holder.current
+    old = world.slot.current
     world.repository.version = "2"
     broken = BundleError("b", "broken")
     if step == "fetch":
@@ -140,8 +142,8 @@ def test_any_failure_leaves_the_old_model(step: str) -> None:
         world.load_error = ZeroDivisionError("secret")
     with pytest.raises((InferenceError, ZeroDivisionError)):
         world.swapper.reload("models:/iris/2")
-    assert world.holder.current is old
-    assert world.holder.previous is None
+    assert world.slot.current is old
+    assert world.slot.previous is None
     assert world.swapper.last.outcome == "failed"
     assert world.swapper.last.error
     assert "secret" not in world.swapper.last.error
@@ -168,13 +170,14 @@ def test_a_given_uri_becomes_the_configured_one() -> None:
 def test_a_single_model_takes_no_uri() -> None:
     """With a local bundle a URI would be silently ignored, so it is refused."""
     world = _World()
+    loading = Loading(lambda _: _Predictor(), lambda *_: None)
     swapper = Swapper(
-        world.holder,
+        world.slot,
         world.repository,
-        Loading(lambda _: _Predictor(), lambda *_: None),
+        Stage(world.catalog, loading, world.metrics, drain_seconds=1),
         world.metrics,
         model_uri=None,
-        drain_seconds=1,
+        one_at_a_time=threading.Lock(),
     )
     with pytest.raises(InvalidRequestError, match="MODEL_SOURCE"):
         swapper.reload("models:/iris/2")
@@ -188,10 +191,10 @@ def test_rollback_serves_the_previous_model_again() -> None:
     world.swapper.reload()
     world.repository.error = RegistryUnavailableError("http://r", "down")
     assert world.swapper.rollback().outcome == "rolled_back"
-    assert (world.holder.current.version, world.holder.current.number) == ("1", 3)
+    assert (world.slot.current.version, world.slot.current.number) == ("1", 3)
     assert world.infos() == ["1"]
     world.swapper.rollback()
-    assert world.holder.current.version == "2"
+    assert world.slot.current.version == "2"
 
 
 def test_rollback_needs_a_previous_model() -> None:
@@ -213,41 +216,91 @@ def test_staleness_is_told_until_the_registry_answers() -> None:
     assert world.swapper.stale_reason == ""
 
 
-def test_reloads_come_one_after_the_other() -> None:
-    """Reloads at the same time never run together; the later ones find nothing to do."""
+def test_reloads_that_wait_become_one() -> None:
+    """While one reload runs, all that come join one more: never two at a time, and none is answered by a look
+    that began before it asked."""
     world = _World()
-    running, most = 0, 0
+    begun, go = threading.Event(), threading.Event()
 
-    def count() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        time.sleep(0.02)
-        running -= 1
+    def hold() -> None:
+        begun.set()
+        assert go.wait(10)
 
-    world.repository.before = count
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = [record.outcome for record in pool.map(lambda _: world.swapper.reload(), range(8))]
-    assert most == 1
-    assert sorted(outcomes) == ["swapped"] + ["unchanged"] * 7
+    world.repository.before = hold
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(world.swapper.reload)
+        assert begun.wait(10)
+        others = [pool.submit(world.swapper.reload) for _ in range(8)]
+        while pool._work_queue.qsize():
+            time.sleep(0.001)
+        time.sleep(0.1)  # the last of them may be between its start and joining
+        world.repository.version = "2"
+        go.set()
+        assert first.result(10).outcome == "swapped"
+        assert {other.result(10).outcome for other in others} <= {"swapped", "unchanged"}
+    assert world.slot.current.version == "2"
+    assert len(world.repository.asked) <= 3
+
+
+def test_a_failed_reload_fails_for_all_who_joined() -> None:
+    """Everybody who waited for a reload learns why it failed."""
+    world = _World()
+    begun, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        assert go.wait(10)
+
+    world.repository.before = hold
+    world.repository.error = RegistryUnavailableError("http://r", "down")
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(world.swapper.reload) for _ in range(4)]
+        assert begun.wait(10)
+        go.set()
+        assert all(isinstance(call.exception(10), RegistryUnavailableError) for call in calls)
+
+
+def test_a_reload_does_not_outlive_the_server() -> None:
+    """A reload that is under way when the server begins to shut down switches nothing any more."""
+    world = _World()
+    world.swapper.reload()
+    world.repository.version = "2"
+    world.repository.before = world.swapper.close
+    with pytest.raises(NotReadyError, match="shutting down"):
+        world.swapper.reload()
+    assert world.slot.current.version == "1"
+    with pytest.raises(NotReadyError):
+        world.swapper.rollback()
+
+
+def test_an_unloaded_model_is_gone_until_it_is_loaded_again() -> None:
+    """After an unload nothing answers; a reload brings the model back as a new generation."""
+    world = _World()
+    world.swapper.reload()
+    assert world.swapper.unload().outcome == "unloaded"
+    assert world.infos() == []
+    with pytest.raises(NotReadyError):
+        world.catalog.acquire()
+    assert world.swapper.reload().outcome == "swapped"
+    assert world.slot.current.number == 2
 
 
 def test_a_swap_waits_for_requests_in_flight() -> None:
     """A reload returns once nobody uses the old generation; new requests get the new one meanwhile."""
     world = _World()
     world.swapper.reload()
-    held = world.holder.acquire()
+    held = world.catalog.acquire()
     world.repository.version = "2"
     done = threading.Event()
     thread = threading.Thread(target=lambda: (world.swapper.reload(), done.set()))
     thread.start()
-    while world.holder.current.version != "2":
+    while world.slot.current.version != "2":
         time.sleep(0.001)
     assert not done.wait(0.1)
     assert held.version == "1"
-    fresh = world.holder.acquire()
+    fresh = world.catalog.acquire()
     assert fresh.version == "2"
-    world.holder.release(held)
+    world.catalog.release(held)
     assert done.wait(2)
     thread.join()
     assert fresh.in_flight == 1
@@ -257,6 +310,6 @@ def test_draining_is_bounded() -> None:
     """A request that never ends does not hold a reload up for ever."""
     world = _World(drain_seconds=0.05)
     world.swapper.reload()
-    world.holder.acquire()
+    world.catalog.acquire()
     world.repository.version = "2"
     assert world.swapper.reload().outcome == "swapped"

@@ -18,6 +18,7 @@ TASKS = (
     "deploy-canary",
     "drift",
     "mlflow-ui",
+    "predict",
     "serve",
     "stack-down",
     "stack-up",

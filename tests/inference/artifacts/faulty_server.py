@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -72,6 +73,31 @@ class FaultyServer:
                 "/version": "3.17.2",
             }
             return 200, json.dumps(answers[path.partition("?")[0]]).encode()
+
+        self.answer = answer
+
+    def serve_all(self, versions: dict[str, Path]) -> None:
+        """Answer as a sound registry that has these versions of one model."""
+
+        def answer(path: str) -> Answer:
+            files = "/api/2.0/mlflow-artifacts/artifacts"
+            place, _, query = path.partition("?")
+            asked = parse_qs(query)
+            if place.startswith(f"{files}/"):
+                number, _, file = place.removeprefix(f"{files}/").partition("/")
+                return 200, (versions[number] / file).read_bytes()
+            if place == files:
+                found = versions[asked["path"][0]]
+                names = [{"path": file.name, "is_dir": file.is_dir()} for file in found.iterdir()]
+                return 200, json.dumps({"files": names}).encode()
+            if place == "/version":
+                return 200, b"3.17.2"
+            number = asked["version"][0]
+            tags = [{"key": "coalmine.digest", "value": digest_of(versions[number])}]
+            fields = {"name": "iris", "version": number, "status": "READY", "tags": tags}
+            download = {"artifact_uri": f"mlflow-artifacts:/{number}"}
+            found_version = {"model_version": fields}
+            return 200, json.dumps(download if "download" in place else found_version).encode()
 
         self.answer = answer
 

@@ -1,5 +1,6 @@
 """What the fetching process is told and answers survives the way through JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,13 @@ def test_request_round_trip() -> None:
     """A request is the same after the way."""
     request = Request("models:/iris/1", "http://host", Path("/cache"), Credentials("a", "b", "c"), 1.5)
     assert Request.from_json(request.to_json()) == request
+    full = replace(request, max_cache_bytes=9, signature_required=True, allow_pickle=True, memory_bytes=7)
+    assert Request.from_json(full.to_json()) == full
 
 
 def test_reply_round_trip() -> None:
     """A reply is the same after the way, in one line."""
-    reply = Reply("iris", "1", "a" * 64, "3.17.2", "line\nbreak")
+    reply = Reply("iris", "1", "a" * 64, "3.17.2", "line\nbreak", "state")
     assert decode_reply(reply.to_json()) == reply
     assert "\n" not in reply.to_json()
 

@@ -76,10 +76,38 @@ def test_stage(make: Make) -> None:
     assert len([line for line in logs if "stages are deprecated" in line["event"]]) == 1
 
 
-def test_latest_is_plain(make: Make) -> None:
-    """`latest` is the highest version; a plain MLflow model is refused with what to do."""
-    with pytest.raises(BundleError, match=r"iris version 5 .* no manifest\.json .*python -m training\.train"):
+def test_latest_is_foreign(make: Make) -> None:
+    """`latest` is the highest version; an MLflow model of another library is refused with what it is."""
+    sentence = r"iris version 5 is refused: it has no manifest\.json, and its MLflow flavors are none"
+    with pytest.raises(BundleError, match=sentence):
         make("models:/iris/latest").fetch()
+
+
+_LOG_PLAIN = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import mlflow
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+mlflow.set_tracking_uri(sys.argv[1])
+model = LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))
+with mlflow.start_run() as run:
+    mlflow.log_metric("accuracy", 0.75)
+    mlflow.sklearn.log_model(model, name="line", pip_requirements=["scikit-learn"])
+print(run.info.run_id)
+"""
+
+
+def test_plain_run(make: Make, server_registry: SeededRegistry) -> None:
+    """A plain scikit-learn model behind a server is made into a bundle, with the metrics of its run."""
+    command = [sys.executable, "-c", _LOG_PLAIN, server_registry.tracking_uri]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    run_id = ended.stdout.split()[-1]
+    model = make(f"runs:/{run_id}/line").fetch()
+    assert (model.name, model.version) == ("line", run_id)
+    assert model.bundle.metrics is not None
+    assert model.bundle.metrics.accuracy == 0.75
+    check_golden_rows(model.bundle, load_predictor(model.bundle))
 
 
 def test_wrong_tag(make: Make, server_registry: SeededRegistry, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Who may ask: bearer tokens, compared in constant time, and a limit on guessing."""
+
+import hmac
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from inference.errors import OverloadError, PermissionDeniedError, UnauthenticatedError
+
+__all__ = ["TokenGuard"]
+
+#: Wrong tokens that one address may show within `_WINDOW_SECONDS`; then it is not listened to for as long.
+#: A person who mistypes never gets there, and guessing 2^128 tokens at this rate is hopeless.
+MAX_FAILURES: Final = 10
+_WINDOW_SECONDS: Final = 60.0
+#: Addresses whose failures are remembered; the oldest is forgotten beyond that.
+_MAX_ADDRESSES: Final = 1024
+
+
+class TokenGuard:
+    """Lets requests pass that show `token`: as `Authorization: Bearer …`, or in `header` when that is named.
+
+    Without a token, `PermissionDeniedError` is raised when `required`, and everything passes when not.
+    """
+
+    def __init__(self, token: str | None, *, variable: str, header: str = "", required: bool) -> None:
+        self._token = token.encode() if token else None
+        self._variable = variable
+        self._header = header
+        self._required = required
+        self._lock = threading.Lock()
+        # When each address failed within the window, the oldest address first.
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+
+    @property
+    def open(self) -> bool:
+        """Whether everything passes."""
+        return self._token is None and not self._required
+
+    def check(self, headers: Mapping[str, str], address: Callable[[], str]) -> None:
+        """Pass, or raise `PermissionDeniedError`, `UnauthenticatedError` or, for guessing, `OverloadError`.
+
+        `headers` has lower-case names; `address` tells where the request comes from, asked only when needed.
+        """
+        if self._token is None:
+            if self._required:
+                raise PermissionDeniedError(f"admin requests are off: set {self._variable} to allow them")
+            return
+        if self._failures:
+            self._refuse_guessing(address())
+        if not hmac.compare_digest(self._shown(headers).encode(), self._token):
+            self._remember(address())
+            named = f"{self._header}, or as " if self._header else ""
+            raise UnauthenticatedError(f"show the token as {named}authorization: Bearer ({self._variable})")
+
+    def _shown(self, headers: Mapping[str, str]) -> str:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        shown = headers.get(self._header, "") if self._header else ""
+        return shown or (bearer.strip() if scheme.lower() == "bearer" else "")
+
+    def _refuse_guessing(self, address: str) -> None:
+        with self._lock:
+            recent = self._recent(address)
+            if len(recent) < MAX_FAILURES:
+                return
+            wait = recent[-MAX_FAILURES] + _WINDOW_SECONDS - time.monotonic()
+        raise OverloadError("tokens", "too many wrong tokens came from this address; try again later", wait)
+
+    def _remember(self, address: str) -> None:
+        with self._lock:
+            self._failures[address] = [*self._recent(address), time.monotonic()][-MAX_FAILURES:]
+            self._failures.move_to_end(address)
+            while len(self._failures) > _MAX_ADDRESSES:
+                self._failures.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        oldest = time.monotonic() - _WINDOW_SECONDS
+        recent = [moment for moment in self._failures.get(address, ()) if moment > oldest]
+        if not recent:
+            self._failures.pop(address, None)
+        return recent
