@@ -1,6 +1,7 @@
 """Datasets in CSV files: columns `feature_0…N`, `prediction`, and others that drift does not need."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,10 @@ class _Dataset:
         return DatasetError(self._role, str(self._path), reason, remedy)
 
     def feature_names(self) -> tuple[str, ...]:
-        columns = [str(column) for column in self._header()]
+        columns = self._header()
+        repeated = sorted(name for name, times in Counter(columns).items() if name and times > 1)
+        if repeated:
+            raise self.error(f"names {', '.join(repeated)} more than once", "give every column its own name")
         numbers = sorted(int(found.group(1)) for name in columns if (found := _FEATURE.fullmatch(name)))
         if not numbers:
             raise self.error(f"must contain feature columns (found {', '.join(columns) or 'none'})", _SHAPE)
@@ -89,9 +93,13 @@ class _Dataset:
                 f"has a prediction that is no {schema.kind} ({error})", "give every row one"
             ) from None
 
-    def _header(self) -> list[object]:
+    def _header(self) -> list[str]:
+        # Read as a row: pandas renames columns of one name, and would take one of them for the feature.
         try:
-            return list(pd.read_csv(self._path, nrows=0, encoding="utf-8-sig").columns)
+            header = pd.read_csv(
+                self._path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            )
+            return [str(name) for name in header.iloc[0]]
         except pd.errors.EmptyDataError:
             raise self.error("is empty", "give a file with a header and rows") from None
         except (OSError, ValueError) as error:

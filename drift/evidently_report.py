@@ -26,6 +26,11 @@ DRIFT_SHARE: Final = 0.5
 #: Floor of a p-value in a severity, so that p = 0 gives a number that JSON and Prometheus can hold.
 _SMALLEST_P_VALUE: Final = 1e-12
 _PREDICTION: Final = "prediction"
+#: Evidently 0.7.23 writes labels into a script of its page as they are, so that one with `</script>` would end it.
+#: This noncharacter, which no text has, goes in for `<`, and JSON's escape for `<` comes out.
+_HELD_BACK: Final = "\ufdd0"
+_HELD_BACK_JSON: Final = r"\ufdd0"
+_LESS_THAN: Final = r"\u003c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ def run_report(reference: Reference, current: Rows) -> DriftReport:
     ]
     with _quiet():
         snapshot = _run(reference, current, usable)
-        html = snapshot.get_html_str(as_iframe=False).encode()
+        html = snapshot.get_html_str(as_iframe=False).replace(_HELD_BACK_JSON, _LESS_THAN)
+        html = html.replace(_HELD_BACK, _LESS_THAN)
         metrics = snapshot.dict()["metrics"]
     share = next(
         (float(metric["value"]["share"]) for metric in metrics if _type(metric) == "DriftedColumnsCount"), 0.0
@@ -100,7 +106,7 @@ def run_report(reference: Reference, current: Rows) -> DriftReport:
         prediction=_with_psi(prediction, psi),
         dataset_drift=bool(usable) and share >= DRIFT_SHARE,
         drift_share=share,
-        html=html,
+        html=html.encode(),
     )
 
 
@@ -131,6 +137,8 @@ def _frame(reference: Reference, rows: Rows, usable: list[str]) -> Any:  # noqa:
     finite = np.where(np.isfinite(rows.features), rows.features, np.nan)
     frame = pd.DataFrame(finite, columns=list(reference.schema.feature_names))[usable]
     frame[_PREDICTION] = rows.predictions
+    if reference.schema.kind == "label":
+        frame[_PREDICTION] = frame[_PREDICTION].str.replace("<", _HELD_BACK, regex=False)
     return frame
 
 

@@ -18,6 +18,9 @@ __all__ = ["EVENT_LOGGER", "PredictedRows", "SkipReason", "parse_line"]
 
 EVENT_LOGGER: Final = "drift-monitoring"
 
+#: What a feature may be in JSON; null stands for a missing one.
+_NUMBERS: Final = frozenset({int, float, type(None)})
+
 
 class SkipReason(enum.StrEnum):
     """Why a line was not counted; the values of the label `reason`."""
@@ -102,6 +105,8 @@ def _read_features(rows: object, width: int) -> Features:
         raise _Skip(SkipReason.MALFORMED_EVENT)
     if any(len(row) != width for row in rows):
         raise _Skip(SkipReason.WRONG_FEATURE_COUNT)
+    if not {type(value) for row in rows for value in row} <= _NUMBERS:
+        raise _Skip(SkipReason.MALFORMED_EVENT)  # NumPy would take "1_0", "nan" and true for numbers
     try:
         features = np.array(rows, dtype=np.float64)  # null becomes NaN
     except (TypeError, ValueError, OverflowError):

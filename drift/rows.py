@@ -80,6 +80,10 @@ def infer_kind(predictions: Sequence[str]) -> PredictionKind:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r} is not a number")
+    if (
+        isinstance(value, str) and "_" in value
+    ):  # Python's own way to write 1_000, and a label everywhere else
+        raise ValueError(f"{value!r} is not a number")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value!r} is not a finite number")

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     drift_evaluation_interval_seconds: float = Field(
         default=300.0,
         gt=0,
+        le=86400,
         allow_inf_nan=False,
         description="Time from one scheduled evaluation to the next.",
     )

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rollout.console import choose_view, fail, write_json
-from rollout.errors import ExitCode, RolloutError, UsageError
+from rollout.errors import ExitCode, InfrastructureError, RolloutError, UsageError
 from rollout.events import RolloutEvent
-from rollout.local import LocalDriver, StackOptions, load_stack, stack_down, stack_up
+from rollout.local import LocalDriver, Stack, StackOptions, load_stack, stack_down, stack_up
 from rollout.local.processes import python_environment, python_module
 from rollout.local.stack import absolute_tracking_uri
 from rollout.machine import Outcome, Rollout
@@ -32,6 +32,9 @@ from rollout.state import Home
 __all__ = ["DeployOptions", "deploy", "deploy_canary", "start_stack", "status", "stop_stack", "watch_drift"]
 
 P = ParamSpec("P")
+
+#: How long Envoy may take to find stable healthy before the status says that it does not.
+_STATUS_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,8 @@ def start_stack(model_uri: str, home: Path, port: int, *, as_json: bool = False)
     place = Home(home)
     console = Console(highlight=False, soft_wrap=True, stderr=True)
     progress = console.status("starting stable and Envoy …")
+    options = StackOptions(model_uri, tracking_uri, port=port)
     with place.only_operator("stack-up"), _termination_interrupts(), progress:
-        options = StackOptions(model_uri, tracking_uri, port=port)
         stack, served = stack_up(place, options, MlflowRegistry(tracking_uri))
     report = {
         "address": stack.envoy.address,
@@ -139,14 +142,16 @@ def stop_stack(home: Path) -> int:
 
 @_explained
 def status(home: Path, *, as_json: bool = False) -> int:
-    """Say what the stack serves and how the last rollout stands."""
+    """Say what the stack serves and how the last rollout stands; 4 when a part of it does not do its work."""
     place = Home(home)
     stack = load_stack(place)
-    served = stack.stable.served_model()
+    problems: list[str] = []
+    stable = _asked(lambda: _served(stack), problems)
     state = place.load_state()
     report: dict[str, Any] = {
         "address": stack.envoy.address,
-        "stable": f"{served.name} version {served.version}",
+        "envoy": _asked(lambda: _routed(stack), problems),
+        "stable": stable,
         "http": f"http://127.0.0.1:{stack.stable.http_port} (stable itself, past Envoy)",
         "canary": stack.canary.model_uri if stack.canary else "none",
     }
@@ -159,8 +164,30 @@ def status(home: Path, *, as_json: bool = False) -> int:
             "weight": state.weight,
             "because": state.reason,
         }
+        if state.problem:
+            report["problem"] = state.problem
     _show(report, "local stack", as_json=as_json)
-    return 0
+    for problem in problems:
+        fail(problem)
+    return int(ExitCode.INFRASTRUCTURE) if problems else 0
+
+
+def _served(stack: Stack) -> str:
+    served = stack.stable.served_model()
+    return f"{served.name} version {served.version}"
+
+
+def _routed(stack: Stack) -> str:
+    stack.envoy.wait_until_healthy("stable", _STATUS_SECONDS)
+    return "sends calls to stable"
+
+
+def _asked(question: Callable[[], str], problems: list[str]) -> str:
+    try:
+        return question()
+    except InfrastructureError as error:
+        problems.append(str(error))
+        return "does not work"
 
 
 @_explained

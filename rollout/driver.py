@@ -61,6 +61,9 @@ class Driver(Protocol):
     def read_counters(self) -> Counters:
         """Read the calls to both tracks since the counters began."""
 
+    def require_stable(self) -> None:
+        """Return when stable takes traffic; raise `InfrastructureError` with the way out when it does not."""
+
     def canary_condition(self) -> CanaryCondition:
         """Ask how the canary is."""
 

@@ -37,11 +37,12 @@ _ENDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a rollout ended, and why."""
+    """How a rollout ended, and why; `interrupted` says that the operator asked for the end."""
 
     exit_code: ExitCode
     reason: str
     state: RolloutState
+    interrupted: bool = False
 
 
 class _AbortError(Exception):
@@ -74,6 +75,7 @@ class Rollout:
         self._state: RolloutState | None = None
         #: The last look's counters; kept from step to step, so that no call is left out.
         self._last: Counters | None = None
+        self._interrupted = False
 
     def run(self, model_uri: str) -> Outcome:
         """Roll out `model_uri`.
@@ -103,6 +105,7 @@ class Rollout:
         except RolloutError as error:
             return self._abort(error.exit_code, str(error))
         except KeyboardInterrupt:
+            self._interrupted = True
             return self._abort(ExitCode.ABORTED, "the operator stopped the rollout")
         except BaseException as error:  # a defect of ours must not leave users on the canary
             self._abort(ExitCode.INFRASTRUCTURE, f"{type(error).__name__}: {error}")
@@ -213,6 +216,8 @@ class Rollout:
         raise _AbortError(ExitCode.INCONCLUSIVE, f"not decided within {limit}: {judgement.reason}")
 
     def _look(self, now: Counters, last: Counters, at_start: Counters) -> Look:
+        # Before the canary: without stable there is nothing to compare it with, nor to go back to.
+        self._driver.require_stable()
         condition = self._driver.canary_condition()
         agreement = self._plan.checks.agreement
         rows = differing = 0
@@ -235,6 +240,7 @@ class Rollout:
         return self._end(state, Phase.PROMOTED, ExitCode.PROMOTED, "every step passed")
 
     def _move_traffic(self, state: RolloutState) -> RolloutState:
+        self._driver.require_stable()
         state = state.model_copy(update={"phase": Phase.PROMOTING})
         self._save(state)
         self._tell(Kind.PROMOTING, f"stable changes to {state.model_uri}", state)
@@ -264,7 +270,13 @@ class Rollout:
             state.phase is Phase.PROMOTING and not self._restore_stable(state)
         ):
             return self._leave_promotion(state, reason)
-        update = {"phase": Phase.ABORTING, "weight": 0, "reason": reason, "verdict": exit_code}
+        update = {
+            "phase": Phase.ABORTING,
+            "weight": 0,
+            "reason": reason,
+            "verdict": exit_code,
+            "problem": "",
+        }
         state = state.model_copy(update=update)
         message = f"weight back to 0: {reason}"
         self._try_all(functools.partial(self._tell, Kind.ABORTING, message, state))
@@ -274,7 +286,7 @@ class Rollout:
             self._driver.stop_canary,
         )
         if problems:
-            reason = "; ".join([reason, *problems])
+            state = state.model_copy(update={"problem": "; ".join(problems)})
             return self._end(state, Phase.ABORTING, ExitCode.INFRASTRUCTURE, reason)
         return self._end(state, _ENDS[exit_code], exit_code, reason)
 
@@ -283,7 +295,7 @@ class Rollout:
         problems = []
         for action in actions:
             try:
-                _insist(action)
+                self._insist(action)
             except (RolloutError, OSError) as error:
                 problems.append(str(error))
         return problems
@@ -293,27 +305,49 @@ class Rollout:
         old = ModelVersion(state.model_name, state.stable_version)
         swap = functools.partial(self._driver.swap_stable, old.uri)
         try:
-            return _insist(swap).version == old.version
+            return self._insist(swap).version == old.version
         except RolloutError:
             return False
 
     def _leave_promotion(self, state: RolloutState, reason: str) -> Outcome:
-        """A promotion that failed half-way stays in its phase: running the command again finishes it."""
-        reason = f"the promotion is not finished: {reason}; run the same command again to finish it"
+        """A promotion that failed half-way stays in its phase: running the command again finishes it.
+
+        Not without stable, whose own way out is said then: the next stack ends this rollout.
+        """
+        way_out = "run the same command again to finish it"
+        try:
+            self._insist(self._driver.require_stable)
+        except RolloutError as error:
+            way_out = str(error)
+        sentences = [
+            f"the promotion is not finished: {reason}",
+            *([way_out] if way_out not in reason else []),
+        ]
+        reason = "; ".join(sentences)
         self._tell_end(reason, state, ExitCode.INFRASTRUCTURE)
-        return Outcome(ExitCode.INFRASTRUCTURE, reason, state)
+        return Outcome(ExitCode.INFRASTRUCTURE, reason, state, self._interrupted)
 
     def _end(self, state: RolloutState, phase: Phase, exit_code: ExitCode, reason: str) -> Outcome:
         state = state.model_copy(update={"phase": phase, "reason": reason})
         problems = self._try_all(functools.partial(self._save, state))
         if problems:
-            exit_code, reason = ExitCode.INFRASTRUCTURE, "; ".join([reason, *problems])
+            exit_code = ExitCode.INFRASTRUCTURE
+        # What the next command finds is the reason alone: it would tell the problems of every try otherwise.
+        reason = "; ".join(filter(None, [reason, state.problem, *problems]))
         self._tell_end(f"{phase}: {reason}", state, exit_code)
-        return Outcome(exit_code, reason, state)
+        return Outcome(exit_code, reason, state, self._interrupted)
 
     def _tell_end(self, message: str, state: RolloutState, exit_code: ExitCode) -> None:
         tell = functools.partial(self._tell, Kind.ENDED, message, state, exit_code=int(exit_code))
         self._try_all(tell)  # the rollout has ended, whether or not anybody can be told
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Do an action of the rollback to its end: Ctrl-C is what began it, a further one must not stop it."""
+        while True:
+            try:
+                return action()
+            except KeyboardInterrupt:
+                self._interrupted = True
 
     def _save(self, state: RolloutState) -> None:
         self._state = state
@@ -336,12 +370,3 @@ class Rollout:
         )
         data = {"rollout_id": state.rollout_id, "model_uri": state.model_uri}
         self._notify(RolloutEvent(Kind.LOOK, judgement.reason, data, look))
-
-
-def _insist(action: Callable[[], T]) -> T:
-    """Do an action of the rollback to its end: Ctrl-C is what began it, a further one must not stop it."""
-    while True:
-        try:
-            return action()
-        except KeyboardInterrupt:
-            continue

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class Step(_Strict):
@@ -80,7 +80,12 @@ class AgreementCheck(_Strict):
     """
 
     enabled: bool = True
-    minimum: float = Field(0.90, ge=0, lt=1, description="Smallest share of rows with the same output.")
+    minimum: float = Field(
+        0.90,
+        gt=0,
+        lt=1,
+        description="Smallest share of rows with the same output; `enabled = false` asks for none.",
+    )
     min_rows: int = Field(100, ge=1, description="Rows that must have been compared before a step may pass.")
     value_tolerance_ratio: float = Field(
         0.05, ge=0, description="Regression: outputs that differ by less than this share count as the same."
@@ -95,20 +100,28 @@ class Checks(_Strict):
     accuracy: AccuracyCheck = AccuracyCheck()
     agreement: AgreementCheck = AgreementCheck()
 
+    @model_validator(mode="after")
+    def _check_any(self) -> Self:
+        if not any(check.enabled for _, check in self):
+            raise ValueError("every check is off, so that any canary would be promoted; enable at least one")
+        return self
+
 
 class Plan(_Strict):
     """How a rollout goes from weight 0 to promoted."""
 
     steps: tuple[Step, ...] = Field(
         (Step(weight=5), Step(weight=25, min_requests=300), Step(weight=50, min_requests=600)),
+        strict=False,  # TOML has lists
         description="Weights, growing; at least one.",
     )
     checks: Checks = Checks()
     alpha: float = Field(
         0.01,
-        gt=0,
+        ge=1e-6,
         lt=0.5,
-        description="Chance of aborting a canary that is as good as stable, over the whole rollout.",
+        description="Chance of aborting a canary that is as good as stable, over the whole rollout. Evidence "
+        "for less than one in a million takes more calls than a rollout has.",
     )
     deadline_seconds: float = Field(1800, gt=0, description="Longest time for all steps together.")
     poll_seconds: float = Field(1, gt=0, le=60, description="Time between two looks at the counters.")
@@ -120,6 +133,12 @@ class Plan(_Strict):
             raise ValueError("steps must have at least one step")
         if any(later <= earlier for earlier, later in itertools.pairwise(weights)):
             raise ValueError(f"weights must grow from step to step, found {weights}")
+        shortest = sum(step.min_seconds for step in self.steps)
+        if shortest > self.deadline_seconds:
+            raise ValueError(
+                f"deadline_seconds {self.deadline_seconds:g} is below the {shortest:g} s that the steps' "
+                "min_seconds add up to, so that no canary could be promoted"
+            )
         return self
 
     @property
@@ -139,10 +158,10 @@ def load_plan(path: Path | None) -> Plan:
         return Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise PlanError(str(path), [f"it cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(str(path), [f"it is not valid TOML: {error}"]) from None
-    except ValidationError as error:
+    except ValidationError as error:  # before ValueError, which it is
         raise PlanError(str(path), [_sentence(dict(problem)) for problem in error.errors()]) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+        raise PlanError(str(path), [f"it is not valid TOML: {error}"]) from None
 
 
 def _sentence(problem: dict[str, object]) -> str:

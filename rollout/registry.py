@@ -1,6 +1,7 @@
 """The registry as a rollout sees it: versions to roll out, and the alias that says which one is champion."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -57,14 +58,17 @@ class MlflowRegistry:
         # A registry that is down must be noticed in seconds; MLflow's own default is minutes of retries.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
+        with warnings.catch_warnings():
+            # What libraries deprecate among themselves is no error of a command, whatever PYTHONWARNINGS says.
+            warnings.simplefilter("ignore")
+            import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
+            from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
 
-        self._error: type[Exception] = mlflow.exceptions.MlflowException
-        try:
-            self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        except (self._error, SQLAlchemyError) as error:
-            raise self._unreachable(error) from None
+            self._error: type[Exception] = mlflow.exceptions.MlflowException
+            try:
+                self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+            except (self._error, SQLAlchemyError) as error:
+                raise self._unreachable(error) from None
 
     def resolve(self, model_uri: str) -> ModelVersion:
         """Find the version that a URI names. Raises `UsageError` or `InfrastructureError`."""

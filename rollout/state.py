@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollout.errors import ExitCode, InfrastructureError, UsageError
 
-__all__ = ["Home", "Phase", "RolloutState", "write_durably"]
+__all__ = ["Home", "Phase", "RolloutState", "why_unreadable", "write_durably"]
 
 
 class Phase(enum.StrEnum):
@@ -53,6 +53,8 @@ class RolloutState(BaseModel):
     steps: int = 0
     weight: int = 0
     reason: str = ""
+    #: What keeps an abort from ending; running the command again tries once more. Empty when nothing does.
+    problem: str = ""
     #: Digest of the bundle that the canary served and the judge judged; empty until it runs.
     digest: str = ""
     #: How an abort will end; None while nothing was decided.
@@ -86,6 +88,11 @@ class Home:
         return self.directory / "stack.json"
 
     @property
+    def starting_file(self) -> Path:
+        """Where the processes of a stack that does not serve yet are recorded; gone once it does."""
+        return self.directory / "starting.json"
+
+    @property
     def logs(self) -> Path:
         """Where the servers' standard output goes: the prediction log."""
         return self.directory / "logs"
@@ -93,6 +100,13 @@ class Home:
     def evidence(self, rollout_id: str) -> Path:
         """Return the directory that holds what one rollout leaves behind."""
         return self.directory / "rollouts" / rollout_id
+
+    def refuse_file(self) -> None:
+        """Raise `UsageError` when something that is no directory stands where the directory should be."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise UsageError(
+                f"{self.directory} is a file, and the home of a stack is a directory: choose another with --home"
+            )
 
     def load_state(self) -> RolloutState | None:
         """Return the last rollout's state, or None before the first. Raises `InfrastructureError`."""
@@ -102,7 +116,7 @@ class Home:
             return None
         except (OSError, ValidationError) as error:
             raise InfrastructureError(
-                f"the rollout state {self.state_file} cannot be read: {error}; "
+                f"the rollout state {self.state_file} cannot be read: {why_unreadable(error)}; "
                 "run `invoke stack-down`, move the file away and start the stack again"
             ) from None
 
@@ -124,6 +138,7 @@ class Home:
     @contextlib.contextmanager
     def only_operator(self, doing: str) -> Iterator[None]:
         """Hold the lock that lets one command change the stack. Raises `UsageError` when another holds it."""
+        self.refuse_file()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.directory / "operator.lock", timeout=0)
@@ -139,6 +154,15 @@ class Home:
             yield
         finally:
             lock.release()
+
+
+def why_unreadable(error: OSError | ValidationError) -> str:
+    """Say in a few words why a record cannot be read."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place} is wrong ({problem['msg'].lower()})" if place else "it is damaged"
 
 
 def write_durably(path: Path, text: str, mode: int = 0o644) -> None:

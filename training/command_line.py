@@ -13,10 +13,19 @@ from training.config import DEFAULT_CONFIG_FILE, Config, load_config
 from training.errors import ExitCode, StorageError, TrainingError
 from training.storage import describe
 
-__all__ = ["add_config_flags", "parse_parameter", "read_config", "run_as_process", "run_command"]
+__all__ = [
+    "add_config_flags",
+    "file_problems",
+    "parse_parameter",
+    "read_config",
+    "run_as_process",
+    "run_command",
+]
 
 #: 128 + SIGINT, the shell's convention.
 _INTERRUPTED = 130
+#: A wrong flag is quoted so far.
+_SHOWN_LENGTH = 80
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,18 +50,26 @@ def read_config(arguments: argparse.Namespace, **sections: Mapping[str, Any]) ->
     return load_config(arguments.config, {"dataset": dataset, **sections})
 
 
+def file_problems(flag: str, path: Path | None) -> list[str]:
+    """Return what keeps `path` from being written, one sentence at most: asked before any work."""
+    if path is not None and path.is_dir():
+        return [f"{flag}: {path} is a directory; name a file"]
+    return []
+
+
 def parse_parameter(text: str) -> tuple[str, Any]:
     """Parse `NAME=VALUE`, VALUE in TOML syntax, as an argparse type."""
     name, equals, value = text.partition("=")
     hint = """write NAME=VALUE, as in n_estimators=50, bootstrap=false or 'criterion="entropy"'"""
     if not (equals and name.strip().isidentifier()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no parameter: {hint}")
+        raise argparse.ArgumentTypeError(f"{text[:_SHOWN_LENGTH]!r} is no parameter: {hint}")
     try:
         values = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number or a nesting beyond what Python takes
         values = {}
     if values.keys() != {"value"}:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a TOML value (text needs quotes): {hint}")
+        shown = repr(value[:_SHOWN_LENGTH])
+        raise argparse.ArgumentTypeError(f"{shown} is not a TOML value (text needs quotes): {hint}")
     return name.strip(), values["value"]
 
 

@@ -5,11 +5,12 @@ Defaults, then the file, then the command line; every wrong key is reported at o
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import ConfigError
 
@@ -29,10 +30,21 @@ __all__ = [
 #: Read from the working directory when it exists and no other file is named.
 DEFAULT_CONFIG_FILE: Final = "coalmine.toml"
 
+#: A wrong value is shown so far.
+_VALUE_LENGTH: Final = 80
+
 #: Names that are safe in a model URI, a path and a metric label alike.
 _MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
-_Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated:
+        raise ValueError(f"each name may stand there once, and {', '.join(repeated)} stands there more often")
+    return names
+
+
+_Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_different)]
 
 
 class _Section(BaseModel):
@@ -184,7 +196,7 @@ def _read(path: Path) -> dict[str, Any]:
         problem = "the file does not exist; name an existing one with --config, or leave the flag out"
     except (OSError, UnicodeDecodeError) as error:
         problem = f"the file cannot be read: {error}"
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         problem = f"the file is not TOML: {error}"
     raise ConfigError([problem], source=str(path))
 
@@ -209,7 +221,12 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     field = _fields(section).get(rest[0]) if rest else None
-    return f"{key}: {message} (found {problem['input']!r})" + (f". {field}" if field else "")
+    return f"{key}: {message} (found {_shown(problem['input'])})" + (f". {field}" if field else "")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _VALUE_LENGTH else f"{text[: _VALUE_LENGTH - 1]}…"
 
 
 def _fields(section: str) -> dict[str, str | None]:

@@ -30,6 +30,9 @@ _MIN_ROWS_PER_CLASS: Final = 2
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _VALUE_LENGTH: Final = 40
 
+#: Longer labels are no names of classes: each goes into the manifest, every answer and the metrics.
+_LABEL_LENGTH: Final = 256
+
 
 @dataclass(frozen=True)
 class ValidatedTable:
@@ -208,13 +211,18 @@ def _is_within(values: pd.Series, limit: Range) -> pd.Series | bool:
 
 
 def _target_violations(target: pd.Series, rules: _Rules) -> Iterable[tuple[str, Violation]]:
-    labels = _labels(target.dropna()) if rules.classification else target.dropna()
+    present = target.reset_index(drop=True).dropna()
+    labels = _labels(present) if rules.classification else present
     counts = labels.value_counts().sort_index()
     if len(counts) == 1:
         rule = "at least two different labels are needed"
         yield "labels", Violation(rule, rules.target, value=_shown(counts.index[0]) + " only")
     if not rules.classification:
         return
+    too_long = labels[labels.str.len() > _LABEL_LENGTH]
+    for index, label in zip(too_long.index.to_list(), too_long.to_list(), strict=True):
+        rule = f"a label may have at most {_LABEL_LENGTH} characters"
+        yield "labels", Violation(rule, rules.target, index + 1, f"{len(label)}: {_shown(label)}")
     for label, count in counts.items():
         if count < _MIN_ROWS_PER_CLASS:
             rule = f"class {_shown(label)} needs at least {_MIN_ROWS_PER_CLASS} rows"

@@ -4,7 +4,7 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
@@ -12,6 +12,9 @@ from protos.inference.v1.manifest_pb2 import Task
 from training.errors import EstimatorError
 
 __all__ = ["EstimatorPlan", "plan_estimator"]
+
+#: Far more threads than this do not start at all, and joblib then fails with words that help nobody.
+_MOST_JOBS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ def plan_estimator(class_path: str, parameters: Mapping[str, Any], seed: int) ->
         remedy = "choose an estimator that can be built without arguments"
         raise EstimatorError(class_path, str(error), remedy) from None
     _require_known(class_path, parameters, known)
+    jobs = parameters.get("n_jobs")
+    if isinstance(jobs, int) and abs(jobs) > _MOST_JOBS:
+        remedy = f"set n_jobs to -1 (every processor) or to at most {_MOST_JOBS}"
+        raise EstimatorError(class_path, f"n_jobs = {jobs} is more than a machine has processors", remedy)
     chosen = dict(parameters)
     if "random_state" in known:
         chosen.setdefault("random_state", seed)

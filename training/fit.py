@@ -1,7 +1,7 @@
 """Split, fit, measure: a validated table becomes a model and the figures of its held-out rows."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from training.errors import ContractError, EstimatorError, Violation
 from training.estimator import EstimatorPlan
 
 __all__ = ["FittedModel", "fit_model"]
+
+#: What scikit-learn and joblib raise for parameters and data alike: also threads and memory that do not exist.
+_RAISED_BY_ESTIMATORS: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,10 @@ def fit_model(table: ValidatedTable, plan: EstimatorPlan, split: SplitSection) -
     try:
         estimator = plan.build().fit(inputs.iloc[train], target[train])
         figures = _measure(estimator, plan, inputs.iloc[test], target[test])
-    except (ValueError, TypeError) as error:  # what scikit-learn raises for parameters and data alike
+    except _RAISED_BY_ESTIMATORS as error:
         remedy = "correct [estimator] parameters, or choose another estimator"
-        raise EstimatorError(plan.class_path, " ".join(str(error).split()).rstrip("."), remedy) from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise EstimatorError(plan.class_path, reason, remedy) from error
     figures.train_rows, figures.test_rows = len(train), len(test)
     return FittedModel(estimator, plan, table, np.sort(train), figures)
 

@@ -1,12 +1,17 @@
 """Gates: yes or no with reasons, before anything is registered."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from protos.inference.v1.manifest_pb2 import ModelMetrics
 from training.config import GatesSection
-from training.errors import GateError
+from training.errors import ConfigError, GateError
+from training.estimator import EstimatorPlan
 
-__all__ = ["Gate", "judge_gates", "require_gates"]
+__all__ = ["Gate", "judge_gates", "refuse_foreign_gates", "require_gates"]
+
+_OF_CLASSIFIERS: Final[tuple[str, ...]] = ("accuracy", "f1_macro")
+_OF_REGRESSORS: Final[tuple[str, ...]] = ("r2",)
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,26 @@ class Gate:
     def __str__(self) -> str:
         relation = ">=" if self.passed else "is below"
         return f"{self.metric} {self.found:.4f} {relation} {self.wanted:.4g}"
+
+
+def refuse_foreign_gates(gates: GatesSection, plan: EstimatorPlan) -> None:
+    """Raise `ConfigError` when a limit is set that this kind of model cannot be asked for.
+
+    Ignored, it would let every model through. The default of `accuracy` was set by nobody.
+    """
+    kind, own, foreign = "regressor", _OF_REGRESSORS, _OF_CLASSIFIERS
+    if plan.is_classification:
+        kind, own, foreign = "classifier", _OF_CLASSIFIERS, _OF_REGRESSORS
+    set_here = [
+        name for name in foreign if name in gates.model_fields_set and getattr(gates, name) is not None
+    ]
+    if set_here:
+        name = plan.class_path.rpartition(".")[2]
+        remedy = f"take it out, or set {' or '.join(own)} instead"
+        raise ConfigError(
+            [f"[gates] {gate}: {name} is a {kind}, which has none; {remedy}" for gate in set_here],
+            source="the configuration",
+        )
 
 
 def judge_gates(metrics: ModelMetrics, gates: GatesSection) -> list[Gate]:

@@ -10,7 +10,7 @@ from training.contract import ContractReport, ValidatedTable, check_contract
 from training.dataset import load_table
 from training.estimator import EstimatorPlan, plan_estimator
 from training.fit import FittedModel, fit_model
-from training.gates import judge_gates, require_gates
+from training.gates import judge_gates, refuse_foreign_gates, require_gates
 from training.report import Progress, show_contract, show_gates, show_note
 from training.storage import public_uri, staged_directory
 
@@ -59,6 +59,7 @@ def run_training(
     with staged_directory(bundle_dir) as staging:
         with progress.step(f"validate {config.dataset.source}"):
             plan = plan_estimator(config.estimator.class_path, config.estimator.parameters, seed)
+            refuse_foreign_gates(config.gates, plan)
             table = _require_valid(_check(config, plan), progress)
         # Before the fit: an hour of training must not end at a registry that was never there.
         registry = None if tracking_uri is None else _connect(tracking_uri, progress)

@@ -6,6 +6,7 @@ are, so what is registered is byte for byte what was verified.
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,9 @@ from mlflow.entities import LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 
 from training.bundle import Bundle, read_bundle
-from training.errors import BundleError, RegistryError
+from training.errors import BundleError, RegistryError, StorageError
 from training.registry_database import prepare_sqlite
-from training.storage import public_uri, storage_errors
+from training.storage import describe, place_of, public_uri, storage_errors
 
 __all__ = ["DIGEST_TAG", "Recording", "RegisteredVersion", "Registry"]
 
@@ -40,6 +41,8 @@ _PATIENT: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX
 #: MLflow refuses longer parameter values.
 _PARAM_LENGTH: Final = 6000
 _REASON_LENGTH: Final = 300
+#: SQLite's own words, which reach us through two libraries.
+_FULL_DATABASE: Final = "database or disk is full"
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,25 @@ class Registry:
                 yield
         except (
             MlflowException,
-            requests.exceptions.RequestException,
+            requests.exceptions.RequestException,  # an OSError too, so it stands before that
             sqlalchemy.exc.SQLAlchemyError,
         ) as error:
+            cause = error.__cause__ or error.__context__
+            if (
+                isinstance(error, MlflowException)
+                and isinstance(cause, OSError)
+                and cause.errno == errno.ENOSPC
+            ):
+                raise self._storage_error(cause) from error
+            if _FULL_DATABASE in str(error):
+                raise StorageError(public_uri(self.tracking_uri), _FULL_DATABASE) from error
             raise RegistryError(public_uri(self.tracking_uri), _reason(error)) from error
+        except OSError as error:
+            raise self._storage_error(error) from error
+
+    def _storage_error(self, error: OSError) -> StorageError:
+        """Name the file under the registry; else the registry, whose files they are."""
+        return StorageError(place_of(error) or public_uri(self.tracking_uri), describe(error))
 
 
 def _reason(error: Exception) -> str:

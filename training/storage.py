@@ -10,12 +10,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 from training.errors import ConfigError, StorageError
 
-__all__ = ["describe", "public_uri", "staged_directory", "storage_errors", "write_atomically"]
+__all__ = ["describe", "place_of", "public_uri", "staged_directory", "storage_errors", "write_atomically"]
 
 
 def describe(error: OSError) -> str:
     """Return the reason in the system's words, without its number."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][2])  # (from, to, why) of each file of a tree that could not be copied
     return error.strerror or str(error)
+
+
+def place_of(error: OSError) -> str | None:
+    """Return the path that could not be written, None when the error names none."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][1])
+    # Of two names the second is where a copy or a move went.
+    name = error.filename2 or error.filename
+    return None if name is None else os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
 
 
 @contextlib.contextmanager
@@ -24,7 +35,7 @@ def storage_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(str(error.filename or path), describe(error)) from error
+        raise StorageError(place_of(error) or str(path), describe(error)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

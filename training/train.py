@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from training.command_line import add_config_flags, parse_parameter, read_config, run_as_process, run_command
+from training.command_line import (
+    add_config_flags,
+    file_problems,
+    parse_parameter,
+    read_config,
+    run_as_process,
+    run_command,
+)
 from training.config import Config
 from training.errors import ConfigError, ExitCode
 from training.storage import storage_errors, write_atomically
@@ -26,7 +33,8 @@ _DEFAULT_TRACKING_URI: Final = "sqlite:///mlflow.db"
 _MLFLOW_DEFAULTS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # What it logs as an error, traceback included, reaches us as an exception and becomes a sentence.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -147,7 +155,7 @@ def _train(arguments: argparse.Namespace, environment: Mapping[str, str], regist
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    problems = []
+    problems = file_problems("--output", arguments.output)
     if arguments.no_register and arguments.bundle_dir is None:
         problems.append("--no-register: the bundle needs a place; say --bundle-dir DIR as well")
     if arguments.no_register and arguments.alias is not None:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from training.command_line import add_config_flags, read_config, run_as_process, run_command
+from training.command_line import (
+    add_config_flags,
+    file_problems,
+    read_config,
+    run_as_process,
+    run_command,
+)
 from training.config import Config
 from training.errors import ConfigError, ExitCode
 from training.storage import write_atomically
@@ -74,6 +80,9 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
+    problems = file_problems("--output", arguments.output)
+    if problems:
+        raise ConfigError(problems)
     if not arguments.sample:
         return read_config(arguments)
     others = [f"--{name}" for name in ("config", "data", "target") if getattr(arguments, name) is not None]

@@ -1,5 +1,6 @@
 """The connection to a server: address, TLS, limits."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ __all__ = ["ChannelOptions", "TlsFiles", "open_async_channel", "open_channel"]
 #: gRPC's own 1 s and 120 s would let a client sleep through the start of its server, wait_ready and retries included.
 _FIRST_RECONNECT_MS: Final = 100
 _MAX_RECONNECT_MS: Final = 5_000
+
+_LOOPBACK: Final = re.compile(
+    r"(?:(?:dns:(?:///)?|ipv[46]:)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?)|unix:.*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class ChannelOptions:
 
 def open_channel(address: str, tls: TlsFiles | None, options: ChannelOptions) -> grpc.Channel:
     """Make a channel; it connects when it is first used."""
-    arguments = options.arguments(tls)
+    arguments = _arguments(address, tls, options)
     if tls is None:
         return grpc.insecure_channel(address, arguments)
     return grpc.secure_channel(address, tls.credentials(), arguments)
@@ -81,7 +86,13 @@ def open_channel(address: str, tls: TlsFiles | None, options: ChannelOptions) ->
 
 def open_async_channel(address: str, tls: TlsFiles | None, options: ChannelOptions) -> grpc.aio.Channel:
     """Make a channel of the running event loop."""
-    arguments = options.arguments(tls)
+    arguments = _arguments(address, tls, options)
     if tls is None:
         return grpc.aio.insecure_channel(address, arguments)
     return grpc.aio.secure_channel(address, tls.credentials(), arguments)
+
+
+def _arguments(address: str, tls: TlsFiles | None, options: ChannelOptions) -> list[tuple[str, Any]]:
+    # gRPC would send calls to this very machine through `http_proxy`, which leads to another one's loopback.
+    past_proxies = {"grpc.enable_http_proxy": 0} if _LOOPBACK.fullmatch(address) else {}
+    return [*(past_proxies | dict(options.arguments(tls))).items()]

@@ -1,6 +1,7 @@
 """`python -m rollout.demo`: tell the story, show the table, write the report."""
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -19,13 +20,16 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return 0 only when everything ended as the story expects."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    problem = _problem_of_report(options.report) or _problem_of_keep(options.keep)
+    if problem:  # a minute of work must not end in a place that was never there
+        parser.error(problem)
     # A pipe has no width; the table needs some.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # a closed terminal as well
         signal.signal(number, _interrupt)
     directory = options.keep or Path(tempfile.mkdtemp(prefix="coalmine-demo-"))
-    directory.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
         code = _tell(directory.absolute(), options.report.absolute(), console)
@@ -33,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         fail("interrupted; every process that the demo started has ended")
         _remove(options.keep, directory)
         return 130
+    except OSError as error:
+        fail(f"{error.filename or directory} cannot be used: {error.strerror}; the logs are in {directory}")
+        return int(ExitCode.INFRASTRUCTURE)
     except RolloutError as error:
         fail(f"{error}\nthe logs are in {directory}")
         return int(error.exit_code)
@@ -57,6 +64,27 @@ def _tell(directory: Path, report_path: Path, console: Console) -> int:
     for problem in problems:
         fail(problem)
     return int(ExitCode.ABORTED) if problems else 0
+
+
+def _problem_of_report(path: Path) -> str | None:
+    if path.is_dir():
+        return f"--report {path}: it is a directory; name a file"
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        return f"--report {path}: {parent} is no directory; name a file in one that exists"
+    if not os.access(path if path.exists() else parent, os.W_OK):
+        return f"--report {path}: this user may not write it; name another file"
+    return None
+
+
+def _problem_of_keep(directory: Path | None) -> str | None:
+    if directory is None:
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"--keep {directory}: it cannot be made a directory ({error.strerror}); name another"
+    return None if os.access(directory, os.W_OK) else f"--keep {directory}: this user may not write there"
 
 
 def _remove(keep: Path | None, directory: Path) -> None:

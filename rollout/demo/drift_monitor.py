@@ -12,8 +12,8 @@ from rollout.errors import InfrastructureError
 from rollout.local.processes import (
     ProcessRecord,
     ended,
-    python_environment,
     python_module,
+    server_environment,
     start_detached,
     stop,
 )
@@ -35,7 +35,8 @@ class DriftMonitor:
     def refresh(self) -> dict[str, Any]:
         """Evaluate the window that ends now and return the result. Raises `InfrastructureError`."""
         try:
-            answer = httpx.post(f"http://127.0.0.1:{self.port}/refresh", timeout=_REFRESH_SECONDS)
+            url = f"http://127.0.0.1:{self.port}/refresh"
+            answer = httpx.post(url, timeout=_REFRESH_SECONDS, trust_env=False)
             result: dict[str, Any] = answer.raise_for_status().json()
         except httpx.HTTPError as error:
             raise InfrastructureError(f"the drift monitor does not answer: {error}") from None
@@ -48,7 +49,7 @@ class DriftMonitor:
 
 def start_drift_monitor(reference: Path, prediction_logs: Path, minutes: float, log: Path) -> DriftMonitor:
     """Start a monitor of the last `minutes` of stable's traffic. Raises `InfrastructureError`."""
-    environment = python_environment() | {
+    environment = server_environment() | {
         "REFERENCE_DATASET_URI": str(reference),
         "CURRENT_DATASET_URI": str(prediction_logs),
         "CURRENT_RANGE_MINUTES": str(minutes),
@@ -60,11 +61,18 @@ def start_drift_monitor(reference: Path, prediction_logs: Path, minutes: float, 
         "LOG_FORMAT": "json",
     }
     record = start_detached(python_module("drift"), environment, log)
+    try:
+        return DriftMonitor(record, _wait_until_listening(record, log))
+    except BaseException:  # also Ctrl-C: a monitor that nobody knows of must not stay
+        stop(record, 1)
+        raise
+
+
+def _wait_until_listening(record: ProcessRecord, log: Path) -> int:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and ended(record) is None:
-        for text in log.read_bytes().splitlines():
-            if b'"listening"' in text:
-                return DriftMonitor(record, int(json.loads(text)["http_port"]))
+        for text in log.read_bytes().splitlines(keepends=True):
+            if b'"listening"' in text and text.endswith(b"\n"):
+                return int(json.loads(text)["http_port"])
         time.sleep(0.05)
-    stop(record, 1)
     raise InfrastructureError(f"the drift monitor did not start; its log is {log}")

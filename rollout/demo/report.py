@@ -42,11 +42,12 @@ def summarise(result: StoryResult) -> list[Row]:
 def unexpected(result: StoryResult) -> list[str]:
     """Compare what happened with what the story expects; return what differs."""
     good, bad = (record.outcome.exit_code if record.outcome else None for record in result.rollouts)
+    how_good, how_bad = ("no verdict" if code is None else code.name.lower() for code in (good, bad))
     normal, shifted = (record.verdict for record in result.drift)
     failed = total(read_traffic(result.traffic_logs)).failed
     checks = {
-        f"the good challenger ended with {good!r}, not promoted": good is not ExitCode.PROMOTED,
-        f"the bad challenger ended with {bad!r}, not aborted": bad is not ExitCode.ABORTED,
+        f"the good challenger ended as {how_good}, not promoted": good is not ExitCode.PROMOTED,
+        f"the bad challenger ended as {how_bad}, not aborted": bad is not ExitCode.ABORTED,
         f"the drift monitor said {normal} on normal traffic, not quiet": normal != "quiet",
         f"the drift monitor said {shifted} on shifted traffic, not alarm": shifted != "alarm",
         f"{failed} calls failed": failed > 0,

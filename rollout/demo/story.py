@@ -22,8 +22,8 @@ from rollout.events import RolloutEvent
 from rollout.local import StackOptions, load_stack, stack_down, stack_up
 from rollout.local.processes import (
     ProcessRecord,
-    python_environment,
     python_module,
+    server_environment,
     start_detached,
     stop,
 )
@@ -149,7 +149,7 @@ class Story:
         arguments = ["--address", address, "--rows", str(data), "--log", str(log), "--shift", str(shift)]
         arguments.append("--end-with-parent")
         command = python_module("rollout.demo.traffic", *arguments)
-        process = start_detached(command, python_environment(), self._directory / f"traffic-{name}.log")
+        process = start_detached(command, server_environment(), self._directory / f"traffic-{name}.log")
         self._cleanup.callback(stop, process, 10)
         self.result.traffic_logs.append(log)
         return process
@@ -178,6 +178,8 @@ class Story:
 
             registry = MlflowRegistry(self._tracking_uri)
             record.outcome = deploy(self._home, model_uri, plan, registry, notify)
+        if record.outcome.interrupted:  # the rollout is rolled back; now the story ends as well
+            raise KeyboardInterrupt
 
     def _watch(self, monitor: DriftMonitor, name: str, traffic: ProcessRecord) -> None:
         """Wait until the clients have sent enough, then ask the drift monitor."""
@@ -196,7 +198,7 @@ class Story:
 
     def _command(self, name: str, module: str, *arguments: str) -> str:
         """Run one of our commands in the story's directory; return its output."""
-        environment = python_environment() | {
+        environment = server_environment() | {
             "MLFLOW_TRACKING_URI": self._tracking_uri,
             "PYTHONWARNINGS": "ignore",
         }

@@ -7,6 +7,7 @@ What it saw goes to the log or the terminal, one JSON line an interval. It ends 
 import argparse
 import csv
 import json
+import math
 import os
 import random
 import sys
@@ -27,6 +28,12 @@ _CHANNELS: Final = 2
 
 #: Nothing of a prediction takes this long; a call that does has failed.
 _TIMEOUT_SECONDS: Final = 5.0
+
+#: Each is a thread; more of them only wait for each other.
+_MOST_CALLERS: Final = 1000
+_LONGEST_THINKING: Final = 3600.0
+#: A huge field would be quoted as a whole.
+_REASON_LENGTH: Final = 200
 
 
 class Tally:
@@ -65,14 +72,19 @@ class Tally:
 
 def main(arguments: list[str] | None = None) -> int:
     """Send traffic until told to stop."""
-    options = _parser().parse_args(arguments)
-    rows = _read_rows(options.rows, options.shift)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        rows = _read_rows(options.rows, options.shift)
+        opened = _open_log(options.log)
+    except ValueError as error:
+        parser.error(str(error))
     tally = Tally()
     parent = os.getppid() if options.end_with_parent else None
     # A call that failed is what is counted here: none is tried again.
     never = RetryPolicy(max_attempts=1)
     clients = [PredictionClient(options.address, retry=never) for _ in range(_CHANNELS)]
-    with StopSignals() as signals, _open_log(options.log) as log:
+    with StopSignals() as signals, opened as log:
         callers = [
             threading.Thread(
                 target=_call, args=(clients[n % _CHANNELS], rows, options.think, tally, signals, n)
@@ -118,7 +130,13 @@ def _write(log: TextIO, tally: Tally) -> None:
 
 
 def _open_log(path: Path | None) -> AbstractContextManager[TextIO]:
-    return path.open("a", encoding="utf-8") if path else nullcontext(sys.stdout)
+    """Open the log. Raises `ValueError` when it cannot be."""
+    try:
+        return path.open("a", encoding="utf-8") if path else nullcontext(sys.stdout)
+    except OSError as error:
+        raise ValueError(
+            f"--log {path}: it cannot be written ({error.strerror}); name another file"
+        ) from None
 
 
 def _quantile_ms(seconds: list[float], share: float) -> float | None:
@@ -126,16 +144,41 @@ def _quantile_ms(seconds: list[float], share: float) -> float | None:
 
 
 def _read_rows(path: Path, shift: float) -> list[list[float]]:
-    """Read the feature columns (all but the last, the target), moved by `shift`."""
+    """Read the feature columns (all but the last, the target), moved by `shift`. Raises `ValueError`."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            table = list(csv.reader(file))[1:]
-        return [[float(value) + shift for value in row[:-1]] for row in table]
-    except (OSError, ValueError) as error:
-        raise SystemExit(
-            f"{path} cannot be sent: {error}; it must be a CSV of numbers with the target in the last column, "
-            "such as data/processed/iris.csv, which `invoke validate-data` writes"
+            table = [row for row in csv.reader(file) if row][1:]
+        rows = [[float(value) + shift for value in row[:-1]] for row in table]
+        if not rows or not all(rows):
+            raise ValueError("it has no row with a feature")
+    except (OSError, ValueError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:_REASON_LENGTH]
+        raise ValueError(
+            f"--rows {path}: it cannot be sent ({reason}); it must be a CSV of numbers with the target in the "
+            "last column, such as data/processed/iris.csv, which `invoke validate-data` writes"
         ) from None
+    return rows
+
+
+def _callers(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= _MOST_CALLERS:
+        raise argparse.ArgumentTypeError(f"{text} callers cannot be; 1 to {_MOST_CALLERS} can")
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = _finite(text)
+    if not 0 <= number <= _LONGEST_THINKING:
+        raise argparse.ArgumentTypeError(f"{text} seconds cannot be; 0 to {_LONGEST_THINKING:g} can")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,16 +192,18 @@ def _parser() -> argparse.ArgumentParser:
         "which `invoke validate-data` writes)",
     )
     parser.add_argument("--log", type=Path, help="file that gets the JSON lines (default: the terminal)")
-    parser.add_argument("--callers", type=int, default=4, help="callers at one time (default: %(default)s)")
+    parser.add_argument(
+        "--callers", type=_callers, default=4, help="callers at one time (default: %(default)s)"
+    )
     parser.add_argument(
         "--think",
-        type=float,
+        type=_seconds,
         default=0.01,
         help="seconds from an answer to the next call (default: %(default)s)",
     )
     parser.add_argument(
         "--shift",
-        type=float,
+        type=_finite,
         default=0.0,
         help="added to every feature: drifted traffic (default: %(default)s)",
     )

@@ -21,6 +21,9 @@ LIFTS: Final = (1.5, 2.0, 4.0, 8.0, 16.0)
 #: rate above zero (Jeffreys' half a bad call, in a hundred calls: one error then is no verdict).
 _PRIOR_BAD, _PRIOR_CALLS = 0.5, 100.0
 
+#: Stands for a probability of zero, which has no logarithm and divides nothing.
+_FLOOR: Final = 1e-300
+
 
 class TwoSampleEProcess:
     """Evidence that canary calls are bad more often than stable calls.
@@ -77,7 +80,7 @@ class OneSampleEProcess:
     """Evidence that a rate is above a fixed limit (0–1)."""
 
     def __init__(self, limit: float) -> None:
-        odds = limit / (1 - limit) * np.array(LIFTS)
+        odds = limit / max(1 - limit, _FLOOR) * np.array(LIFTS)  # no rate is above 1: then never evidence
         self._limit = limit
         self._alternatives = odds / (1 + odds)
         self._log_evidence = np.zeros(len(LIFTS))
@@ -94,11 +97,10 @@ class OneSampleEProcess:
 
 def _log_ratio(bad: NDArray[Any], calls: int, rate: NDArray[Any], null: NDArray[Any]) -> NDArray[np.float64]:
     """Log-likelihood ratio of Bernoulli(rate) to Bernoulli(null) for `bad` of `calls`."""
-    floor = 1e-300
     good = calls - bad
     ratio: NDArray[np.float64] = bad * np.log(
-        np.maximum(rate, floor) / np.maximum(null, floor)
-    ) + good * np.log(np.maximum(1 - rate, floor) / np.maximum(1 - null, floor))
+        np.maximum(rate, _FLOOR) / np.maximum(null, _FLOOR)
+    ) + good * np.log(np.maximum(1 - rate, _FLOOR) / np.maximum(1 - null, _FLOOR))
     return ratio
 
 

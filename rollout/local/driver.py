@@ -1,6 +1,7 @@
 """The driver of the local target: a canary process beside stable, and Envoy's files and counters."""
 
 from pathlib import Path
+from typing import Final
 
 from rollout.counters import Counters
 from rollout.driver import CanaryCondition, Comparison, ServedModel
@@ -12,6 +13,9 @@ from rollout.local.stack import load_stack
 from rollout.state import Home
 
 __all__ = ["LocalDriver"]
+
+#: Envoy probes twice a second, and two probes in a row have failed by then.
+_STABLE_MAY_RECOVER_SECONDS: Final = 2.0
 
 
 class LocalDriver:
@@ -52,6 +56,18 @@ class LocalDriver:
     def read_counters(self) -> Counters:
         """Read Envoy's counters of both legs."""
         return self._stack.envoy.read_counters()
+
+    def require_stable(self) -> None:
+        """Look for stable's process and ask Envoy; one probe that a busy machine answered late is forgiven."""
+        stable = self._stack.stable
+        if stable.process.find() is None:
+            raise stable.ended_error()
+        try:
+            self._stack.envoy.wait_until_healthy("stable", _STABLE_MAY_RECOVER_SECONDS)
+        except InfrastructureError:
+            if stable.process.find() is None:
+                raise stable.ended_error() from None
+            raise
 
     def canary_condition(self) -> CanaryCondition:
         """Ask Envoy for its health, and the canary for its accuracy."""

@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,18 +19,20 @@ from rollout.local.envoy_config import EnvoyPaths, Upstream
 from rollout.local.processes import (
     ProcessRecord,
     ended,
-    python_environment,
+    server_environment,
     start_detached,
     stop,
 )
 from rollout.state import write_durably
 
-__all__ = ["Envoy", "start_envoy"]
+__all__ = ["Envoy", "require_free_port", "require_port", "start_envoy"]
 
 #: How long Envoy may take to use a new file; it takes milliseconds.
 _CONFIRM_SECONDS: Final = 10.0
 
 _START_SECONDS: Final = 30.0
+
+_LAST_PORT: Final = 65535
 
 #: Where each track's calls are counted: the leg that the weight sends them to.
 _LEGS: Final = {"stable": "stable", "canary": "canary_or_stable"}
@@ -145,7 +148,7 @@ class Envoy(BaseModel):
 
     def _get(self, path: str, query: dict[str, str]) -> httpx.Response:
         try:
-            return httpx.get(f"http://{self.admin}{path}", params=query, timeout=5).raise_for_status()
+            return _ask(self.admin, path, query, 5).raise_for_status()
         except httpx.HTTPError as error:
             raise InfrastructureError(
                 f"Envoy's admin interface at {self.admin} does not answer ({error}); its log is "
@@ -153,9 +156,20 @@ class Envoy(BaseModel):
             ) from None
 
 
-def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str, port: int) -> Envoy:
-    """Start an Envoy that sends every call to `stable`. Raises `UsageError` or `InfrastructureError`."""
-    _check_port(host, port)
+def start_envoy(
+    binary: Path,
+    paths: EnvoyPaths,
+    stable: Upstream,
+    *,
+    host: str,
+    port: int,
+    on_start: Callable[[ProcessRecord], None] = lambda _process: None,
+) -> Envoy:
+    """Start an Envoy that sends every call to `stable`; `on_start` learns of it before it is ready.
+
+    Raises `UsageError` or `InfrastructureError`; nothing is left running then.
+    """
+    require_free_port(host, port)
     paths.admin_address.unlink(missing_ok=True)
     write_durably(paths.bootstrap, json.dumps(envoy_config.bootstrap(paths, host=host, port=port)))
     write_durably(paths.routes, json.dumps(envoy_config.routes(0, "start")))
@@ -164,8 +178,9 @@ def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str,
     owner = Path(__file__).with_name("envoy_owner.py")
     command = [sys.executable, str(owner), str(binary), "-c", str(paths.bootstrap)]
     command += ["--disable-hot-restart", "--admin-address-path", str(paths.admin_address), "-l", "warning"]
-    record = start_detached(command, python_environment(), paths.log)
+    record = start_detached(command, server_environment(), paths.log)
     try:
+        on_start(record)
         admin = _wait_until_live(record, paths)
         envoy = Envoy(
             process=record,
@@ -181,7 +196,17 @@ def start_envoy(binary: Path, paths: EnvoyPaths, stable: Upstream, *, host: str,
     return envoy
 
 
-def _check_port(host: str, port: int) -> None:
+def require_port(port: int) -> None:
+    """Raise `UsageError` for a number that is no port."""
+    if not 0 <= port <= _LAST_PORT:
+        raise UsageError(
+            f"--port {port} is no port: ports are 1 to {_LAST_PORT}, and 0 lets the system choose"
+        )
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise `UsageError` when nothing can listen on `port`, with what to do."""
+    require_port(port)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -196,22 +221,32 @@ def _check_port(host: str, port: int) -> None:
 def _wait_until_live(record: ProcessRecord, paths: EnvoyPaths) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if ended(record) is not None:
-            break
+        code = ended(record)
+        if code is not None:
+            tail = paths.log.read_text(errors="replace").strip().splitlines()[-1:]
+            reason = "".join(tail) or f"it ended with exit code {code} and said nothing"
+            raise InfrastructureError(f"Envoy did not start: {reason} (log: {paths.log})")
         admin = paths.admin_address.read_text().strip() if paths.admin_address.exists() else ""
         if admin:
             try:
-                if httpx.get(f"http://{admin}/ready", timeout=2).text.strip() == "LIVE":
+                if _ask(admin, "/ready", {}, 2).text.strip() == "LIVE":
                     return admin
             except httpx.HTTPError:
                 pass
         time.sleep(0.02)
-    tail = paths.log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise InfrastructureError(f"Envoy did not start: {''.join(tail) or 'it said nothing'} (log: {paths.log})")
+    raise InfrastructureError(
+        f"Envoy was not ready within {_START_SECONDS:g} s, although it runs (log: {paths.log}); "
+        "a busy machine may need another try"
+    )
+
+
+def _ask(admin: str, path: str, query: dict[str, str], seconds: float) -> httpx.Response:
+    # Whatever proxy the shell names, this machine's own servers are asked directly.
+    return httpx.get(f"http://{admin}{path}", params=query, timeout=seconds, trust_env=False)
 
 
 def _listener_port(admin: str) -> int:
-    listeners = httpx.get(f"http://{admin}/listeners", params={"format": "json"}, timeout=5).json()
+    listeners = _ask(admin, "/listeners", {"format": "json"}, 5).json()
     port: int = listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]
     return port
 

@@ -18,8 +18,8 @@ from rollout.local.envoy_config import Upstream
 from rollout.local.processes import (
     ProcessRecord,
     ended,
-    python_environment,
     python_module,
+    server_environment,
     start_detached,
     stop,
 )
@@ -88,7 +88,8 @@ class InferenceProcess(BaseModel):
     def accuracy(self) -> float | None:
         """Read the gauge `ml_model_accuracy`, None when it is not exported. Raises `InfrastructureError`."""
         try:
-            text = httpx.get(f"http://{_HOST}:{self.http_port}/metrics", timeout=5).raise_for_status().text
+            url = f"http://{_HOST}:{self.http_port}/metrics"
+            text = httpx.get(url, timeout=5, trust_env=False).raise_for_status().text
         except httpx.HTTPError as error:
             raise self._silent(str(error)) from None
         for family in text_string_to_metric_families(text):
@@ -104,6 +105,7 @@ class InferenceProcess(BaseModel):
                 json={"model_uri": model_uri},
                 headers={"X-Admin-Token": token},
                 timeout=_START_SECONDS,
+                trust_env=False,  # a proxy has no business with this machine's own servers, nor with the token
             )
         except httpx.HTTPError as error:
             raise self._silent(str(error)) from None
@@ -118,10 +120,19 @@ class InferenceProcess(BaseModel):
         stop(self.process, _STOP_SECONDS)
 
     def _silent(self, reason: str) -> InfrastructureError:
-        state = "runs" if self.process.find() else "has ended"
+        if self.process.find() is None:
+            return self.ended_error()
         return InfrastructureError(
-            f"the {self.track} server at {self.address} (process {self.process.pid}, which {state}) does not "
+            f"the {self.track} server at {self.address} (process {self.process.pid}, which runs) does not "
             f"answer: {reason}; its log is {self.log}"
+        )
+
+    def ended_error(self) -> InfrastructureError:
+        """Return what to say, and to do, when the process has ended."""
+        way_out = "; `invoke stack-down` then `invoke stack-up` starts the stack again"
+        return InfrastructureError(
+            f"the {self.track} server at {self.address} (process {self.process.pid}) has ended; its log is "
+            f"{self.log}{way_out if self.track == 'stable' else ''}"
         )
 
 
@@ -140,7 +151,7 @@ def start_inference(
     Raises `CanaryRefusedError` when the server refused the model, `UsageError` when it found the settings
     wrong, and `InfrastructureError` for the rest; nothing is left running then.
     """
-    environment = python_environment() | {
+    environment = server_environment() | {
         "MODEL_SOURCE": "mlflow",
         "MODEL_URI": model_uri,
         "MLFLOW_TRACKING_URI": options.tracking_uri,

@@ -13,7 +13,32 @@ from pydantic import BaseModel, ConfigDict
 
 from rollout.errors import InfrastructureError
 
-__all__ = ["ProcessRecord", "ended", "python_environment", "start_detached", "stop"]
+__all__ = [
+    "ProcessRecord",
+    "ended",
+    "python_environment",
+    "python_module",
+    "server_environment",
+    "start_detached",
+    "stop",
+]
+
+#: What a server needs of the shell that starts it: the system's own variables, and the way to a registry and to
+#: the store behind it. Settings of servers are not among them, so that no shell changes what a stack does.
+_PASSED_ON: Final = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "TEMP"),
+        *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT", "USERPROFILE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    }
+)
+_PASSED_ON_PREFIXES: Final = (
+    *("LC_", "XDG_", "PYTHON", "SSL_", "OTEL_", "COALMINE_", "COVERAGE_", "COV_CORE_"),
+    *("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "DATABRICKS_"),
+)
+#: Of those prefixes, but settings all the same: which model a server serves, and how it takes warnings.
+_KEPT_BACK_PREFIXES: Final = ("MLFLOW_MODEL_", "PYTHONWARNINGS")
 
 # Keeps the handles of processes that this very process started, so that they are reaped when they end.
 _started: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
@@ -65,8 +90,12 @@ def start_detached(arguments: Sequence[str], environment: Mapping[str, str], log
         raise InfrastructureError(
             f"{arguments[0]} cannot be started with log {log}: {error.strerror}"
         ) from None
-    _started[handle.pid] = handle
-    return ProcessRecord(pid=handle.pid, started=_start_of(psutil.Process(handle.pid)))
+    try:
+        _started[handle.pid] = handle
+        return ProcessRecord(pid=handle.pid, started=_start_of(psutil.Process(handle.pid)))
+    except BaseException:  # also Ctrl-C: a process without a record must not stay
+        handle.kill()
+        raise
 
 
 def _start_of(process: psutil.Process) -> str:
@@ -115,6 +144,17 @@ def python_environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def server_environment() -> dict[str, str]:
+    """Return `python_environment()` without what this shell sets for other servers than those of a stack."""
+    return {name: value for name, value in python_environment().items() if _is_passed_on(name.upper())}
+
+
+def _is_passed_on(name: str) -> bool:
+    return name in _PASSED_ON or (
+        name.startswith(_PASSED_ON_PREFIXES) and not name.startswith(_KEPT_BACK_PREFIXES)
+    )
 
 
 def python_module(module: str, *arguments: str) -> list[str]:

@@ -1,6 +1,8 @@
 """A local stack: stable behind Envoy, perhaps a canary, recorded in one file that survives every command."""
 
+import contextlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollout.driver import ServedModel
 from rollout.errors import InfrastructureError, UsageError
-from rollout.local.envoy import Envoy, start_envoy
+from rollout.local.envoy import Envoy, require_free_port, require_port, start_envoy
 from rollout.local.envoy_config import EnvoyPaths
 from rollout.local.inference_process import InferenceProcess, ServerOptions, start_inference
 from rollout.local.processes import ProcessRecord, stop
 from rollout.registry import Registry
-from rollout.state import Home, Phase, write_durably
+from rollout.state import Home, Phase, why_unreadable, write_durably
 
 __all__ = ["Stack", "StackOptions", "absolute_tracking_uri", "load_stack", "stack_down", "stack_up"]
 
 _SQLITE: Final = "sqlite:///"
+
+#: A process in the text of a record, as pydantic writes it. Longer numbers are none of a process.
+_NAMED_PROCESS: Final = re.compile(r'"pid":\s*(\d{1,9}),\s*"started":\s*"([^"]*)"')
+_HOW_TO_LIST: Final = "`ps -ef | grep -e '-m inference' -e envoy_owner` lists those of every stack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,18 @@ class StackOptions:
     tracking_uri: str
     host: str = "127.0.0.1"
     port: int = 50051
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a port that is none."""
+        require_port(self.port)
+
+
+class _Starting(BaseModel):
+    """The processes of a stack that does not serve yet: what a kill of `stack-up` leaves running."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processes: tuple[ProcessRecord, ...] = ()
 
 
 class Stack(BaseModel):
@@ -74,12 +92,16 @@ class Stack(BaseModel):
 def stack_up(home: Home, options: StackOptions, registry: Registry) -> tuple[Stack, ServedModel]:
     """Start stable and Envoy, and make the first model ever served champion.
 
+    Each process is recorded before it is waited for, so that no kill leaves one that nobody knows of.
+
     Raises `UsageError` when a stack runs already or the model does not exist, `InfrastructureError` when a
     part does not start; then nothing is left running.
     """
     _refuse_running(home)
+    _end_starting(home)
     _end_rollout_of_earlier_stack(home)
     binary = _envoy_binary()
+    require_free_port(options.host, options.port)
     version = registry.resolve(options.model_uri)
     # The servers' own default, written down so that a canary started from another shell uses the same.
     cache = Path(os.environ.get("MODEL_CACHE_DIR") or platformdirs.user_cache_dir("coalmine"))
@@ -88,21 +110,28 @@ def stack_up(home: Home, options: StackOptions, registry: Registry) -> tuple[Sta
         cache_dir=str(cache.absolute()),
         admin_token=secrets.token_urlsafe(24),
     )
-    stable = start_inference("stable", version.uri, servers, home.logs / "stable-1.log")
-    try:
+    started: list[ProcessRecord] = []
+
+    def record(process: ProcessRecord) -> None:
+        started.append(process)
+        write_durably(home.starting_file, _Starting(processes=tuple(started)).model_dump_json())
+
+    with contextlib.ExitStack() as undo:  # nothing half-started may stay, whatever went wrong
+        undo.callback(home.starting_file.unlink, missing_ok=True)
+        log = home.logs / "stable-1.log"
+        stable = start_inference("stable", version.uri, servers, log, on_start=record)
+        undo.callback(stable.stop)
         paths = EnvoyPaths(home.directory / "envoy")
-        envoy = start_envoy(binary, paths, stable.upstream, host=options.host, port=options.port)
-        try:
-            stack = Stack(options=servers, envoy=envoy, stable=stable).save(home)
-            if registry.champion(version.name) is None:
-                registry.promote(version, expected=None)
-        except BaseException:  # nothing half-started may stay, whatever went wrong
-            envoy.stop()
-            raise
-    except BaseException:
-        stable.stop()
-        home.stack_file.unlink(missing_ok=True)
-        raise
+        envoy = start_envoy(
+            binary, paths, stable.upstream, host=options.host, port=options.port, on_start=record
+        )
+        undo.callback(envoy.stop)
+        undo.callback(home.stack_file.unlink, missing_ok=True)
+        stack = Stack(options=servers, envoy=envoy, stable=stable).save(home)
+        if registry.champion(version.name) is None:
+            registry.promote(version, expected=None)
+        undo.pop_all()
+    home.starting_file.unlink(missing_ok=True)
     return stack, stable.served_model()
 
 
@@ -111,7 +140,7 @@ def stack_down(home: Home) -> list[str]:
     try:
         stack = load_stack(home)
     except UsageError:
-        return []
+        return _end_starting(home)
     ended = []
     parts: list[Envoy | InferenceProcess] = [stack.envoy, stack.stable]
     if stack.canary is not None:
@@ -122,12 +151,31 @@ def stack_down(home: Home) -> list[str]:
         part.stop()
     if stack.starting is not None:
         stop(stack.starting, 5)
+    ended += _end_starting(home)
     home.stack_file.unlink(missing_ok=True)
+    return ended
+
+
+def _end_starting(home: Home) -> list[str]:
+    """End what a killed `stack-up` left; return what was ended."""
+    ended = []
+    try:
+        left = _Starting.model_validate_json(home.starting_file.read_bytes()).processes
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValidationError) as error:
+        raise _unreadable(home.starting_file, error) from None
+    for process in reversed(left):
+        if process.find():
+            ended.append(f"a process of a stack that never came up ({process.pid})")
+        stop(process, 10)
+    home.starting_file.unlink(missing_ok=True)
     return ended
 
 
 def load_stack(home: Home) -> Stack:
     """Read the record of the stack. Raises `UsageError` when there is none."""
+    home.refuse_file()
     try:
         return Stack.model_validate_json(home.stack_file.read_bytes())
     except FileNotFoundError:
@@ -136,10 +184,27 @@ def load_stack(home: Home) -> Stack:
             "with --home"
         ) from None
     except (OSError, ValidationError) as error:
-        raise InfrastructureError(
-            f"the stack record {home.stack_file} cannot be read: {error}; end what still runs of the stack, "
-            "move the file away and start the stack again"
-        ) from None
+        raise _unreadable(home.stack_file, error) from None
+
+
+def _unreadable(path: Path, error: OSError | ValidationError) -> InfrastructureError:
+    found = _processes_named_in(path)
+    numbers = " ".join(str(process.pid) for process in found)
+    end = f"end its processes with `kill {numbers}`" if found else f"end its processes ({_HOW_TO_LIST})"
+    return InfrastructureError(
+        f"the stack record {path} cannot be read: {why_unreadable(error)}; {end}, move the file away and "
+        "start the stack again"
+    )
+
+
+def _processes_named_in(path: Path) -> list[ProcessRecord]:
+    """Return the processes that a damaged record still names and that run."""
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    named = [ProcessRecord(pid=int(pid), started=started) for pid, started in _NAMED_PROCESS.findall(text)]
+    return [process for process in named if process.find()]
 
 
 def absolute_tracking_uri(uri: str | None) -> str:

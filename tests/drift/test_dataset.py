@@ -115,3 +115,16 @@ def test_numbers_are_told_from_labels(predictions: list[str], kind: str) -> None
 def test_a_location_is_a_path_or_a_file_uri(location: str, path: str) -> None:
     """Both forms name the same file; escapes of the URI are resolved."""
     assert local_path(location) == Path(path)
+
+
+@pytest.mark.parametrize("name", ["feature_0", "prediction", "target"])
+def test_a_column_that_stands_there_twice_is_refused(path: Path, name: str) -> None:
+    """Nobody could say which of the two is meant."""
+    path.write_text(f"feature_0,prediction,target,{name}\n1.5,a,a,2\n")
+    with pytest.raises(DatasetError, match=f"names {name} more than once"):
+        read_reference(path, 100)
+
+
+def test_labels_with_underscores_are_labels(path: Path) -> None:
+    """Python reads `1_5e-1` as a number, which a table does not mean."""
+    assert infer_kind(["1_5e-1", "2_5e-1"]) == "label"

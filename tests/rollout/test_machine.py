@@ -82,6 +82,7 @@ class World:
     time: float = 0.0
     calls_per_second: int = 1000
     error_ratio: float = 0.0
+    stable_died: bool = False
     counted: tuple[int, int, int] = (0, 0, 0)
 
     def pass_time(self, seconds: float) -> None:
@@ -129,6 +130,13 @@ class ModelDriver:
         found = Counters(TrackCounters(stable, 0, times[0]), TrackCounters(canary, errors, times[1]))
         return self._act("read_counters", None, lambda: found)
 
+    def require_stable(self) -> None:
+        def look() -> None:
+            if self.world.stable_died:
+                raise InfrastructureError("stable has ended; `invoke stack-down` then `invoke stack-up`")
+
+        self._act("require_stable", None, look)
+
     def canary_condition(self) -> CanaryCondition:
         healthy = self.world.canary is not None
         return self._act("canary_condition", None, lambda: CanaryCondition(0.95, healthy))
@@ -145,6 +153,8 @@ class ModelDriver:
         served = ServedModel("iris", version, f"d{version}")
 
         def swap() -> ServedModel:
+            if self.world.stable_died:
+                raise InfrastructureError("stable does not answer")
             self.world.stable = served
             return served
 
@@ -311,11 +321,10 @@ def test_no_traffic_at_all_never_passes(stage: Stage) -> None:
     stage.assert_restored()
 
 
-@pytest.mark.parametrize("calls_per_second", [1, 1000])
-def test_the_deadline_holds_for_all_steps_together(stage: Stage, calls_per_second: int) -> None:
-    """Neither missing evidence nor a long `min_seconds` goes beyond it."""
-    stage.world.calls_per_second = calls_per_second
-    steps = tuple(Step(weight=weight, min_seconds=15, max_seconds=60) for weight in (10, 20, 30))
+def test_the_deadline_holds_for_all_steps_together(stage: Stage) -> None:
+    """Missing evidence does not go beyond it, although each step alone might wait longer."""
+    stage.world.calls_per_second = 1
+    steps = tuple(Step(weight=weight, min_seconds=13, max_seconds=60) for weight in (10, 20, 30))
     outcome = stage.run(plan=Plan(steps=steps, deadline_seconds=40))
     assert outcome.exit_code is ExitCode.INCONCLUSIVE
     assert "deadline of 40 s" in outcome.reason
@@ -641,3 +650,74 @@ def test_ctrl_c_while_a_promotion_is_recovered_starts_nothing_new(tmp_path: Path
         stage.run()
     assert ("start_canary", "models:/iris/8") not in stage.driver.calls
     stage.assert_restored()
+
+
+@pytest.mark.parametrize("weight", [10, 60])
+def test_stable_that_dies_in_a_step_ends_the_rollout_at_once(stage: Stage, weight: int) -> None:
+    """A canary is not promoted over a dead stable: exit 4 at the next look, with the way out, and not stuck."""
+
+    def die() -> None:
+        stage.world.stable_died = stage.world.stable_died or stage.world.weight == weight
+
+    stage.driver.watch = die
+    outcome = stage.run()
+    assert outcome.exit_code is ExitCode.INFRASTRUCTURE
+    assert "stack-down" in outcome.reason
+    assert "run the same command again" not in outcome.reason
+    assert stage.phase() is Phase.FAILED
+    assert "swap_stable" not in {name for name, _ in stage.driver.calls}
+    stage.assert_restored()
+
+
+def test_stable_that_dies_in_the_promotion_is_said_with_its_own_way_out(stage: Stage) -> None:
+    """Running the command again cannot finish it, so that is not advised."""
+
+    def die() -> None:
+        name = stage.driver.calls[-1][0]
+        stage.world.stable_died = stage.world.stable_died or name == "swap_stable"
+
+    stage.driver.watch = die
+    outcome = stage.run()
+    assert outcome.exit_code is ExitCode.INFRASTRUCTURE
+    assert "stack-down" in outcome.reason
+    assert "run the same command again" not in outcome.reason
+
+
+def test_a_rollback_that_fails_again_and_again_tells_its_reason_once(stage: Stage) -> None:
+    """Each try adds what keeps it from ending to its own sentence, and to nothing that the next one finds."""
+    stage.world.error_ratio = 0.2
+    reasons = []
+    for _ in range(3):
+        stage = stage.again()
+        rehearsed = stage.driver.set_weight
+
+        def refuse(weight: int, label: str, set_weight: Callable[[int, str], None] = rehearsed) -> None:
+            if weight == 0:
+                raise InfrastructureError("Envoy does not answer")
+            set_weight(weight, label)
+
+        stage.driver.set_weight = refuse  # type: ignore[method-assign]
+        reasons.append(stage.run().reason)
+    assert reasons[0].count("Envoy does not answer") == 1
+    assert reasons[0] == reasons[1] == reasons[2]
+    state = stage.home.load_state()
+    assert state is not None
+    assert state.problem == "Envoy does not answer"
+    assert "Envoy" not in state.reason
+
+
+@pytest.mark.parametrize("name", ["read_counters", "stop_canary"])
+def test_an_outcome_says_that_the_operator_interrupted(stage: Stage, name: str) -> None:
+    """Whether Ctrl-C began the way back or came during it: whoever runs more than a rollout ends as well."""
+    stage.world.error_ratio = 0.2
+    interrupted: list[str] = []
+
+    def interrupt() -> None:
+        if stage.driver.calls[-1][0] == name and not interrupted:
+            interrupted.append(name)
+            raise KeyboardInterrupt
+
+    stage.driver.watch = interrupt
+    assert stage.run().interrupted
+    stage.assert_restored()
+    assert not stage.again().run().interrupted

@@ -119,3 +119,43 @@ def test_any_growing_weights_are_a_plan(weights: set[int]) -> None:
     """Every strictly growing list of percentages is accepted, in its order."""
     steps = tuple(Step(weight=weight) for weight in sorted(weights))
     assert Plan(steps=steps).steps == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("steps = [{ weight = true }]", "steps.0.weight"),
+        ('steps = [{ weight = "5" }]', "steps.0.weight"),
+        ("steps = [{ weight = 5.0 }]", "steps.0.weight"),
+        ('[checks.latency]\nenabled = "off"', "checks.latency.enabled"),
+        ('alpha = "0.01"', "alpha"),
+        ("alpha = 1e-7", "alpha"),
+        ("deadline_seconds = 14", "plan: deadline_seconds 14 is below the 15 s that the steps'"),
+        ("[checks.agreement]\nminimum = 0.0", "checks.agreement.minimum"),
+        (
+            "".join(
+                f"[checks.{name}]\nenabled = false\n"
+                for name in ("error_rate", "latency", "accuracy", "agreement")
+            ),
+            "checks: every check is off",
+        ),
+    ],
+)
+def test_a_plan_that_means_something_else_than_it_says_is_refused(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    """Other types are not taken for what they might mean, and nothing that could never pass or fail is begun."""
+    (found,) = problems_of(written(tmp_path, text))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize("text", ["alpha = " + "1" * 5000, "steps = " + "[" * 100_000])
+def test_numbers_and_lists_beyond_all_measure_are_one_sentence(tmp_path: Path, text: str) -> None:
+    """Python's own limits of digits and of depth end in a sentence as well."""
+    (problem,) = problems_of(written(tmp_path, text))
+    assert problem.startswith("it is not valid TOML")
+
+
+def test_integers_stand_for_numbers_with_a_point(tmp_path: Path) -> None:
+    """TOML's 60 is as good as 60.0 for seconds."""
+    assert load_plan(written(tmp_path, "deadline_seconds = 60")).deadline_seconds == 60

@@ -11,7 +11,14 @@ import pytest
 
 from rollout.errors import InfrastructureError
 from rollout.local import processes
-from rollout.local.processes import ProcessRecord, ended, python_environment, start_detached, stop
+from rollout.local.processes import (
+    ProcessRecord,
+    ended,
+    python_environment,
+    server_environment,
+    start_detached,
+    stop,
+)
 
 PATIENT = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + PATIENT
@@ -123,3 +130,21 @@ def test_our_packages_are_importable_from_any_directory(
     record = start_detached([sys.executable, "-c", program], environment, tmp_path / "log")
     eventually(lambda: ended(record) is not None)
     assert json.loads((tmp_path / "log").read_text()) == "rollout.plan"
+
+
+def test_a_server_gets_what_it_needs_of_the_shell_and_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to programs, registry and store is passed on; what would change how a server behaves is not."""
+    needed = ("PATH", "LC_ALL", "SSL_CERT_FILE", "MLFLOW_TRACKING_TOKEN", "AWS_ACCESS_KEY_ID", "https_proxy")
+    settings = ("PREDICTION_LOG_SAMPLE_RATE", "GRPC_TLS_CERT_FILE", "SERVER_WORKERS", "MODEL_MIN_ACCURACY")
+    settings += (
+        "PREDICT_API_TOKEN",
+        "MLFLOW_MODEL_STAGE",
+        "GITHUB_OUTPUT",
+        "DRIFT_MIN_ROWS",
+        "PYTHONWARNINGS",
+    )
+    for name in (*needed, *settings):
+        monkeypatch.setenv(name, "x")
+    environment = server_environment()
+    assert environment.keys() >= {*needed, "PYTHONPATH", "PYTHONUNBUFFERED"}
+    assert not environment.keys() & {*settings}

@@ -147,3 +147,11 @@ def test_overwhelming_evidence_stays_a_number() -> None:
     for _ in range(100):
         feed(process, (0, 10_000, 10_000, 10_000))
     assert 1e200 < process.evidence < float("inf")
+
+
+@pytest.mark.parametrize("limit", [1.0, 1 - 1e-16])
+def test_a_limit_at_the_end_of_the_scale_divides_by_nothing(limit: float) -> None:
+    """No rate is above 1, so that nothing is evidence of it; an exception it is neither."""
+    process = OneSampleEProcess(limit)
+    process.update(100, 100)
+    assert process.evidence == pytest.approx(1)

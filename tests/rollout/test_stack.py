@@ -1,6 +1,8 @@
 """The record of a stack: who may read it, and what a new stack finds of an old one."""
 
+import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -63,12 +65,76 @@ def test_the_record_comes_back_and_is_its_owners_only(home: Home, tmp_path: Path
 
 
 def test_a_damaged_record_says_what_to_do(home: Home) -> None:
-    """The file is named, and the way out."""
+    """The file is named, and the way out, in few words; without any process to read, how to list them."""
     home.directory.mkdir()
-    home.stack_file.write_text("{")
-    for command in (lambda: load_stack(home), lambda: stack_down(home), lambda: start(home)):
-        with pytest.raises(InfrastructureError, match="move the file away"):
+    for text in ("{", "[]", "", '{"options": 1}'):
+        home.stack_file.write_text(text)
+        for command in (lambda: load_stack(home), lambda: stack_down(home), lambda: start(home)):
+            with pytest.raises(InfrastructureError, match=r"ps -ef .*move the file away") as caught:
+                command()
+            assert len(str(caught.value)) < 300 + len(str(home.stack_file))
+            assert "pydantic" not in str(caught.value)
+
+
+def test_a_damaged_record_names_the_processes_that_it_still_shows(
+    home: Home, tmp_path: Path, process: ProcessRecord
+) -> None:
+    """Half a record names what runs and was started then; numbers that somebody else has by now are left out."""
+    stack(tmp_path, stable=server("stable", process)).save(home)
+    text = home.stack_file.read_text()
+    home.stack_file.write_text(text[: text.index(process.started) + len(process.started) + 5])
+    with pytest.raises(InfrastructureError, match=f"with `kill {process.pid}`"):
+        load_stack(home)
+
+
+def test_a_home_that_is_a_file_says_so(home: Home) -> None:
+    """Every command that looks there says it, and none takes it for a stack that does not run."""
+    home.directory.write_text("")
+    for command in (lambda: load_stack(home), lambda: home.only_operator("stack-up").__enter__()):
+        with pytest.raises(UsageError, match=r"is a file, and the home of a stack is a directory"):
             command()
+
+
+@pytest.mark.parametrize("port", [-5, 65536, 70000])
+def test_a_number_that_is_no_port_is_wrong_usage(port: int) -> None:
+    """Before a registry is asked or a process started."""
+    with pytest.raises(UsageError, match=f"--port {port} is no port"):
+        StackOptions("models:/iris/7", "sqlite:////none.db", port=port)
+
+
+def test_a_taken_port_is_noticed_before_anything_starts(home: Home) -> None:
+    """Stable takes seconds to start; the port is known to be taken without it."""
+    registry = create_autospec(MlflowRegistry, instance=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        options = StackOptions("models:/iris/7", "sqlite:////none.db", port=taken.getsockname()[1])
+        with pytest.raises(UsageError, match="Address already in use"):
+            stack_up(home, options, registry)
+    registry.resolve.assert_not_called()
+
+
+def started_by_a_killed_command(home: Home, process: ProcessRecord) -> None:
+    home.directory.mkdir()
+    home.starting_file.write_text(json.dumps({"processes": [process.model_dump()]}))
+
+
+def test_stopping_ends_what_a_killed_start_left(home: Home, process: ProcessRecord) -> None:
+    """There is no stack yet, but there are its processes."""
+    started_by_a_killed_command(home, process)
+    (ended,) = stack_down(home)
+    assert str(process.pid) in ended
+    assert process.find() is None
+    assert stack_down(home) == []
+
+
+def test_starting_ends_what_a_killed_start_left(home: Home, process: ProcessRecord) -> None:
+    """The next `stack-up` goes on alone (here, until the registry does not know the model)."""
+    started_by_a_killed_command(home, process)
+    with pytest.raises(UsageError, match="models:/iris/7 does not exist"):
+        start(home)
+    assert process.find() is None
+    assert not home.starting_file.exists()
 
 
 @pytest.mark.parametrize("part", ["stable", "canary"])

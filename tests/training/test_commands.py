@@ -1,6 +1,9 @@
 """The two commands as a user meets them: help, results, and one clear sentence for each bad input."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,21 @@ def test_bad_table_is_one_sentence_for_both_commands(
         (["--no-register"], 2, "say --bundle-dir DIR as well"),
         (["--no-register", "--bundle-dir", "b", "--alias", "x"], 2, "an alias needs a registered version"),
         (["--no-register", "--bundle-dir", "full"], 2, "it exists and is not empty"),
+        (["--output", "full"], 2, "--output: full is a directory; name a file"),
+        (["--config", "twice.toml"], 2, "each name may stand there once, and a stands there more often"),
+        (["--config", "deep.toml"], 2, "the file is not TOML: "),
+        (["--config", "digits.toml"], 2, "the file is not TOML: "),
+        (["--param", "n_jobs=100000"], 2, "n_jobs = 100000 is more than a machine has processors"),
+        (
+            ["--config", "ridge.toml"],
+            2,
+            "[gates] accuracy: Ridge is a regressor, which has none; take it out",
+        ),
+        (
+            ["--config", "forest.toml"],
+            2,
+            "[gates] r2: RandomForestClassifier is a classifier, which has none",
+        ),
         (["--no-register", "--bundle-dir", "bad.toml/b"], 4, "cannot be written: "),
         (["--no-register", "--bundle-dir", "/proc/nowhere/b"], 4, "cannot be written: "),
     ],
@@ -79,6 +97,13 @@ def test_wrong_usage_is_a_sentence(
     """What was asked, what exists, what to do; never a traceback."""
     Path("bad.toml").write_text("[split]\nsed = 1\n")
     Path("class.toml").write_text('[estimator]\nclass = "sklearn.ensemble.RandomForrestClassifier"\n')
+    Path("twice.toml").write_text('[dataset]\nfeatures = ["a", "b", "a"]\n')
+    Path("deep.toml").write_text("a = " + "[" * 100_000)
+    Path("digits.toml").write_text("a = " + "1" * 5000)
+    Path("ridge.toml").write_text(
+        '[estimator]\nclass = "sklearn.linear_model.Ridge"\n[gates]\naccuracy = 0.9\n'
+    )
+    Path("forest.toml").write_text("[gates]\nr2 = 0.9\n")
     Path("full").mkdir()
     Path("full/file").touch()
     assert train.main([*arguments, "--quiet"]) == code
@@ -88,12 +113,36 @@ def test_wrong_usage_is_a_sentence(
     assert "Traceback" not in shown.err
 
 
-@pytest.mark.parametrize("text", ["n_estimators", "=3", "criterion=gini", "a b=3", "a=1\nb=2", "a="])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("n_estimators", "=3", "criterion=gini", "a b=3", "a=1\nb=2", "a="),
+        *("n_estimators=" + "[" * 50_000, "n_estimators=" + "1" * 5000),
+    ],
+    ids=lambda text: text[:20],
+)
 def test_parameter_that_is_not_toml_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """argparse exits 2 and shows how to write a parameter, quotes included."""
+    """argparse exits 2 and shows how to write a parameter, quotes included, without repeating all of it."""
     with pytest.raises(SystemExit, match="2"):
         train.main(["--param", text])
-    assert "write NAME=VALUE, as in n_estimators=50" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "write NAME=VALUE, as in n_estimators=50" in error
+    assert len(error) < 3000
+
+
+def test_label_that_is_no_name_is_a_violation(csv: Csv, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each label goes into the manifest, the metrics and every answer: megabytes of text are refused, shortened."""
+    table = str(csv(rows().replace("3,0.375,v", "3,0.375," + "v" * 3_000_000)))
+    assert train.main(["--data", table, "--target", "y", "--quiet"]) == ExitCode.CONTRACT
+    error = capsys.readouterr().err
+    assert "row 4, y: a label may have at most 256 characters (found 3000000: 'vvv" in error
+    assert len(error) < 1000
+
+
+def test_output_that_is_a_directory_is_found_before_the_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """By both commands: nothing is read for nothing."""
+    assert validate.main(["--sample", "--output", "."]) == ExitCode.USAGE
+    assert "--output: . is a directory; name a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("alias", ["latest", "v3", "a b", ""])
@@ -168,6 +217,36 @@ def test_full_disk_is_a_sentence(run: Callable[..., Any], tmp_path: Path) -> Non
     assert (done.code, done.stdout) == (4, "")
     assert "cannot be written: File too large; free space there" in done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["limited.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.parametrize(
+    ("directory", "size", "named"),
+    [("registry", "400k", "sqlite:///mlflow.db"), ("registry/mlruns", "100k", "/registry/mlruns/")],
+    ids=["tables", "files"],
+)
+def test_full_disk_under_the_registry_is_a_sentence(
+    run: Callable[..., Any], tmp_path: Path, directory: str, size: str, named: str
+) -> None:
+    """Whether tables or files find no space: exit 4, one line that names the registry's place, no traceback."""
+    full = tmp_path / directory
+    full.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(full)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("this system does not let us mount a small disk")
+    try:
+        (tmp_path / "there.py").write_text(
+            "import os, runpy, sys\nos.chdir('registry')\nsys.argv = ['train', '--quiet']\n"
+            "runpy.run_module('training.train', run_name='__main__')\n"
+        )
+        done = run("there")
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert (done.code, done.stdout) == (4, "")
+    (line,) = done.stderr.splitlines()
+    assert named in line.partition(" cannot be written: ")[0]
+    assert "full" in line.partition(" cannot be written: ")[2] or "No space left" in line
 
 
 @pytest.mark.slow
