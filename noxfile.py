@@ -18,10 +18,12 @@ nox.options.default_venv_backend = "uv"
 ROOT = Path(__file__).parent
 LOCK = ROOT / "requirements.lock"
 CODEGEN_LOCK = ROOT / "requirements-codegen.lock"
+FUZZ_LOCK = ROOT / "requirements-fuzz.lock"
+CONFORMANCE_LOCK = ROOT / "requirements-conformance.lock"
 ENVIRONMENT = ROOT / ".nox" / "coalmine"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 PACKAGES = ("protos", "telemetry", "training", "inference", "drift", "rollout")
-CHECKED = (*PACKAGES, "tests", "tasks.py", "noxfile.py")
+CHECKED = (*PACKAGES, "benchmarks", "tests", "tasks.py", "noxfile.py")
 
 
 def prepare(session: nox.Session) -> None:
@@ -57,6 +59,15 @@ def tests(session: nox.Session) -> None:
     """Run the tests; arguments after -- go to pytest."""
     prepare(session)
     run(session, "pytest", *session.posargs, patient=True)
+
+
+@nox.session(venv_backend="none", default=False)
+def tests_native(session: nox.Session) -> None:
+    """Run the tests of the server with GRPC_TRANSPORT=native; arguments after -- go to pytest."""
+    prepare(session)
+    session.env["COALMINE_TEST_TRANSPORT"] = "native"
+    served = ["tests/inference", "--ignore=tests/inference/artifacts"]  # artifacts come by no transport
+    run(session, "pytest", *(session.posargs or served), patient=True)
 
 
 @nox.session(venv_backend="none")
@@ -108,11 +119,57 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def bench(session: nox.Session) -> None:
+    """Measure; arguments after -- name benchmarks (serving, swap, overload), and nothing means all of them."""
+    prepare(session)
+    ghz = ROOT / ".nox" / "bin" / "ghz"
+    if not ghz.exists():
+        source = (ROOT / "benchmarks" / "load.py").read_text().split('GHZ: Final = "')[1].split('"')[0]
+        session.run("go", "install", source, env={"GOBIN": str(ghz.parent)}, external=True)
+    for name in session.posargs or ("serving", "swap", "overload"):
+        run(session, f"benchmarks.{name}", "--json", str(ROOT / "benchmarks" / "results"), patient=True)
+
+
+@nox.session(default=False)
+def conformance(session: nox.Session) -> None:
+    """Let unmodified Triton and KServe clients, and our own examination, ask our server."""
+    prepare(session)
+    session.run_install(
+        _uv(), "pip", "sync", "--quiet", "--require-hashes", str(CONFORMANCE_LOCK), external=True
+    )
+    theirs = Path(session.bin) / "python"
+    session.run(
+        str(PYTHON), str(ROOT / "tests" / "conformance" / "stage.py"), str(theirs),
+        external=True, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=60, terminate_timeout=30,
+    )  # fmt: skip
+
+
+@nox.session(name="property", venv_backend="none", default=False)
+def property_laws(session: nox.Session) -> None:
+    """Look longer for inputs that break a law of tests/property; arguments after -- go to pytest."""
+    prepare(session)
+    session.env["COALMINE_PROPERTY_PROFILE"] = "long"
+    run(session, "pytest", *(session.posargs or ["tests/property", "--timeout", "1800"]), patient=True)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the decoders, guided by coverage; arguments after -- are libFuzzer's (-max_total_time=60) and targets."""
+    if sys.platform != "linux" or not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        session.skip("atheris has wheels for CPython 3.11 to 3.14 on Linux alone")
+    session.run_install(_uv(), "pip", "sync", "--quiet", "--require-hashes", str(FUZZ_LOCK), external=True)
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def lock(session: nox.Session) -> None:
-    """Resolve the dependencies anew and write both locks; `-- --upgrade` takes newer versions."""
+    """Resolve the dependencies anew and write every lock; `-- --upgrade` takes newer versions."""
     common = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet"]
     everything = ["--all-extras", "pyproject.toml"]
-    for what, path in ((everything, LOCK), (["--group", "codegen"], CODEGEN_LOCK)):
+    groups = [(["--group", "codegen"], CODEGEN_LOCK), (["--group", "conformance"], CONFORMANCE_LOCK)]
+    # What is fuzzed is what serves, in the versions of the one lock.
+    groups.append((["--group", "fuzz", "--constraints", LOCK.name, "pyproject.toml"], FUZZ_LOCK))
+    for what, path in ((everything, LOCK), *groups):
         session.run(_uv(), "pip", "compile", *common, *what, "-o", path.name, *session.posargs, external=True)
 
 

@@ -10,7 +10,7 @@ How a request travels:
 
 How a model gets there: `swap.Swapper` asks the repository of `artifacts` for a verified bundle, checks and
 warms it up, and switches the one reference that step 3 reads. `service` puts the parts together, `settings`
-says how, and `python -m inference` runs them. `client` is for callers.
+says how, and `python -m inference` runs them; several processes on one port are `workers`. `client` is for callers.
 
 Importing this package imports none of it; import the module that is needed, such as `inference.client`.
 """

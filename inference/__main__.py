@@ -3,6 +3,7 @@
 python -m inference                      serve; settings come from the environment
 python -m inference --help               list the variables
 python -m inference --settings-schema    print the JSON schema of the settings
+python -m inference conform ADDRESS      check a server of the Open Inference Protocol, point by point
 """
 
 import json
@@ -20,7 +21,9 @@ from prometheus_client import disable_created_metrics
 
 from inference.errors import ExitCode, InferenceError
 from inference.lines import LineWriter
+from inference.memory import return_large_blocks
 from inference.settings import Settings
+from inference.tracing import open_tracing
 from telemetry import PortInUseError, SettingsError, StopSignals, configure_logging, load_settings
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 #: How long the queue of events and log lines may take to be written at the end.
 FLUSH_SECONDS: Final = 5.0
+#: How long the spans that were recorded may take to reach their collector at the end.
+TRACE_FLUSH_SECONDS: Final = 3.0
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
@@ -37,6 +42,10 @@ _DEFECT = 1
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line asks and return the exit code."""
+    if arguments[:1] == ["conform"]:
+        from inference.conform.command import main as conform  # noqa: PLC0415  # serving needs none of it
+
+        return conform(arguments[1:])
     if list(arguments) == ["--settings-schema"]:
         sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=2) + "\n")
         return ExitCode.OK
@@ -61,7 +70,14 @@ def _run(writer: LineWriter) -> int:
             _log.error(problem)
         return ExitCode.USAGE
     configure_logging(settings.log_level, settings.log_format, stream)
+    try:
+        tracing = open_tracing(os.environ, stream, track=settings.deployment_track)
+    except SettingsError as error:
+        for problem in error.problems:
+            _log.error(problem)
+        return ExitCode.USAGE
     logging.getLogger("uvicorn").setLevel("WARNING")  # when it starts and stops is said by our own lines
+    return_large_blocks()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # they double what is scraped, unread
     # When grpcio is imported, its C core decides what it writes to standard error; its lines are no JSON.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -69,7 +85,7 @@ def _run(writer: LineWriter) -> int:
         from inference.service import Service  # noqa: PLC0415  # not earlier, and not for --help
 
         try:
-            service = Service(settings, writer)
+            service = Service(settings, writer, tracing)
         except (PortInUseError, OSError) as error:
             _log.error(str(error))
             return ExitCode.USAGE
@@ -77,7 +93,10 @@ def _run(writer: LineWriter) -> int:
             _log.error(str(error))
             return error.exit_code
         writer.start()
-        return _serve(service, settings, signals, writer)
+        code = _serve(service, settings, signals, writer)
+        if not tracing.close(TRACE_FLUSH_SECONDS):
+            _log.warning("traces lost: the collector does not answer")
+        return code
 
 
 def _serve(service: "Service", settings: Settings, signals: StopSignals, writer: LineWriter) -> int:

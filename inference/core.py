@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 from inference.artifacts import Outputs
 from inference.catalog import Catalog
-from inference.errors import AbandonedError, DeadlineError, OverloadError
+from inference.errors import AbandonedError, DeadlineError, InferenceError, NotReadyError, OverloadError
 from inference.events import PredictionRecord
 from inference.generation import Generation
 from inference.rows import RowBlock
+from inference.tracing import UNTRACED, Tracing
 
 __all__ = ["SHADOW_HEADER", "Admission", "Answer", "DataPlane", "PredictCall", "is_shadow"]
 
@@ -61,6 +62,7 @@ class Admission:
 
     def __init__(self, limit: int, max_bytes: int = 1 << 62) -> None:
         self._limit = limit
+        self._closed = False
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -81,8 +83,15 @@ class Admission:
         """Whether a request that was counted in is itself one too many."""
         return self._in_flight > self._limit
 
-    def refusal(self) -> OverloadError:
-        """Return the error for a request that came when this was full."""
+    def close(self) -> None:
+        """Let nobody in any more: the server ends."""
+        self._closed = True
+        self._limit = 0  # so that who asks whether it is full needs no second look
+
+    def refusal(self) -> InferenceError:
+        """Return the error for a request that came when this was full, or closed."""
+        if self._closed:
+            return NotReadyError("the server is shutting down; ask another one")
         return OverloadError(
             "concurrency",
             f"{self._limit} requests wait or run already; try again, or raise MAX_CONCURRENT_REQUESTS",
@@ -130,18 +139,29 @@ class DataPlane:
         *,
         max_rows: int,
         admission: Admission,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self.admission: Final = admission
         self.catalog: Final = catalog
-        self._listeners = tuple(listeners)
+        self.tracing: Final = tracing
+        self._listeners = (*listeners, *([tracing.annotate] if tracing is not UNTRACED else []))
         self._max_rows = max_rows
         self._draining = False
+        self._also: Callable[[], bool] = lambda: True
         self._typical_seconds = 0.0
+
+    def listen(self, listener: Callable[[PredictionRecord], None]) -> None:
+        """Let `listener` hear of every answered request too."""
+        self._listeners = (*self._listeners, listener)
 
     @property
     def ready(self) -> bool:
         """Whether new traffic should be sent here: the models are loaded and nobody asked the server to stop."""
-        return self.catalog.ready and not self._draining
+        return self.catalog.ready and not self._draining and self._also()
+
+    def require(self, condition: Callable[[], bool]) -> None:
+        """Be ready only while `condition` holds too, such as that some other process serves."""
+        self._also = condition
 
     @property
     def serving(self) -> Generation | None:

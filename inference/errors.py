@@ -7,11 +7,13 @@ process ends when one of them stops it at start.
 
 import enum
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "AbandonedError",
     "BundleError",
     "CacheError",
+    "CertificateError",
     "DeadlineError",
     "ExitCode",
     "GateError",
@@ -108,6 +110,20 @@ class CacheError(InferenceError):
         super().__init__(
             f"the model cache {directory} cannot be used: {reason}; "
             "free space there, or set MODEL_CACHE_DIR to a writable directory"
+        )
+
+
+class CertificateError(InferenceError):
+    """Certificate, key or authorities of the gRPC server cannot be used as they are."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, file: Path, reason: str, *, key_file: Path | None = None) -> None:
+        self.file, self.reason, self.key_file = file, reason, key_file
+        files = f"{file} with {key_file}" if key_file is not None else file
+        super().__init__(
+            f"{files} cannot be used for TLS: {reason}; "
+            "check GRPC_TLS_CERT_FILE, GRPC_TLS_KEY_FILE and GRPC_TLS_CLIENT_CA_FILE"
         )
 
 

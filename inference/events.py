@@ -3,6 +3,7 @@
 A request pays for one append to a bounded queue. The thread of `LineWriter` calls `_Event.encode` later.
 """
 
+import functools
 import math
 import random
 from datetime import UTC, datetime
@@ -147,8 +148,13 @@ def _line(
 
 def _timestamp(seconds: float) -> str:
     # As the other log lines write it.
-    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    whole = math.floor(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1_000_000):06d}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _outputs(record: PredictionRecord, rows: slice) -> tuple[object, object]:

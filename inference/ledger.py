@@ -204,8 +204,9 @@ class Ledger(Collector):
                 "grpc_method": kind.method,
             }
             started.add_sample("grpc_server_started_total", labels, kind.started)
-            received.add_sample("grpc_server_msg_received_total", labels, sum(kind.codes.values()))
-            sent.add_sample("grpc_server_msg_sent_total", labels, kind.codes["OK"])
+            if kind.grpc_type == "UNARY":
+                received.add_sample("grpc_server_msg_received_total", labels, sum(kind.codes.values()))
+                sent.add_sample("grpc_server_msg_sent_total", labels, kind.codes["OK"])
             for code in sorted({"OK", *kind.codes}):
                 handled.add_sample(
                     "grpc_server_handled_total", {**labels, "grpc_code": code}, kind.codes[code]

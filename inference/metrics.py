@@ -54,11 +54,13 @@ class PredictionCounters:
 
 
 class Metrics:
-    """What the server counts and measures; `registry` is what /metrics renders."""
+    """What this process counts and measures, in `registry`; /metrics renders `exposed`."""
 
     def __init__(self, track: str) -> None:
         self._track = track
         self.registry = registry = CollectorRegistry()
+        #: The same, unless other processes count too.
+        self.exposed = registry
         ProcessCollector(registry=registry)
         # Counts the gRPC methods whose speed does not matter; the ledger shows its figures with its own.
         side = CollectorRegistry()

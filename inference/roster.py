@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from inference.catalog import Catalog, Slot
-from inference.errors import InvalidRequestError, UnknownModelError, Violation
+from inference.errors import InferenceError, InvalidRequestError, UnknownModelError, Violation
 from inference.rows import quoted
 from inference.swap import Swapper, SwapRecord
 
@@ -26,7 +26,7 @@ class Roster:
     """The swappers of all slots, the default first.
 
     `open_swapper` makes the swapper of a model URI that was not configured; None when nothing but the configured
-    models can be served.
+    models can be served. `beside` is called after each reload of everything.
     """
 
     def __init__(
@@ -34,10 +34,13 @@ class Roster:
         catalog: Catalog,
         swappers: Iterable[Swapper],
         open_swapper: Callable[[str], Swapper] | None = None,
+        *,
+        beside: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalog: Final = catalog
         self._swappers = list(swappers)
         self._open_swapper = open_swapper
+        self._beside = beside
         self._closed = False
 
     @property
@@ -54,13 +57,22 @@ class Roster:
         """Serve what the configured URIs name now, or let `model_uri` take the place of the one it succeeds.
 
         That is the slot with the same URI, else the first one of the same registered model, else the only slot.
-        Returns the record of that slot, of the default one without a URI. Raises what `Swapper.reload` raises,
-        and `InvalidRequestError` when no slot is the natural one.
+        Returns the record of that slot, of the default one without a URI. Every slot is tried before the first
+        error is raised. Raises what `Swapper.reload` raises, and `InvalidRequestError` when no slot is the natural one.
         """
         if model_uri is not None:
             return self._succeeded_by(model_uri).reload(model_uri)
-        records = [swapper.reload() for swapper in self._swappers if not swapper.slot.unloaded]
-        return records[0] if records else self.default.reload()
+        swappers = [swapper for swapper in self._swappers if not swapper.slot.unloaded] or [self.default]
+        records, errors = [], []
+        for swapper in swappers:
+            try:
+                records.append(swapper.reload())
+            except InferenceError as error:  # one broken model is no reason to leave the others stale
+                errors.append(error)
+        self._beside()
+        if errors:
+            raise errors[0]
+        return records[0]
 
     def rollback(self, name: str = "") -> SwapRecord:
         """Serve the previous generation of a model again, of the default one without a name."""

@@ -3,6 +3,8 @@
 Only this module and `inference.__main__` know that there is an environment.
 """
 
+import ipaddress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,12 +17,21 @@ from telemetry import LogFormat
 __all__ = ["Settings"]
 
 _URI_FORMS = ("models:/", "runs:/")
+#: Long enough that connections cost nothing, short enough that a new replica gets its share within minutes.
+_CONNECTION_AGE_SECONDS = 300
 
 
 def _known_uri_form(uri: str) -> str:
     if not uri.startswith(_URI_FORMS):
         raise ValueError("expected models:/name/7, models:/name@alias, models:/name/Stage or runs:/…")
     return uri
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -161,11 +172,15 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Seconds = Field(
         30.0, description="How long requests in flight may take to end after that delay"
     )
-    grpc_max_connection_age_seconds: int = Field(
-        300,
-        ge=1,
-        le=86400,
-        description="Age at which a gRPC connection is closed gracefully, so that clients spread anew",
+    grpc_max_connection_age_seconds: Annotated[int, Field(ge=1, le=86400)] | None = Field(
+        None,
+        description="Age at which a gRPC connection is closed gracefully, so that clients spread anew; "
+        "none: 300, and never when GRPC_TRANSPORT is `native`",
+    )
+    grpc_native_trust_peers: bool = Field(
+        False,
+        description="Let GRPC_TRANSPORT `native` listen beyond this machine, where whoever reaches it can end the "
+        "process with one message",
     )
     deployment_track: Literal["stable", "canary"] = Field(
         "stable", description="Label on metrics, events and answers"
@@ -210,6 +225,20 @@ class Settings(BaseSettings):
             raise ValueError("MODEL_SOURCE is `local`, which has one model")
         return uri
 
+    @field_validator("grpc_tls_cert_file")
+    @classmethod
+    def _needs_grpcio(cls, certificate: Path | None, info: ValidationInfo) -> Path | None:
+        if certificate is not None and info.data.get("grpc_transport") == "native":
+            raise ValueError("GRPC_TRANSPORT is `native`, which has no TLS; use `grpcio`")
+        return certificate
+
+    @field_validator("server_workers")
+    @classmethod
+    def _goes_without_shadow(cls, workers: int, info: ValidationInfo) -> int:
+        if workers > 1 and info.data.get("shadow_model_uri") is not None:
+            raise ValueError("SHADOW_MODEL_URI is set, which one process alone can serve; expected 1")
+        return workers
+
     @field_validator("grpc_tls_key_file")
     @classmethod
     def _goes_with_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
@@ -224,12 +253,46 @@ class Settings(BaseSettings):
             raise ValueError("client certificates need GRPC_TLS_CERT_FILE and GRPC_TLS_KEY_FILE")
         return authorities
 
+    @field_validator("grpc_transport")
+    @classmethod
+    def _needs_extra(cls, transport: str) -> str:
+        if transport == "native" and find_spec("pygrpc_native") is None:
+            raise ValueError("`native` needs the extra `native` (PyPI pygrpc-native), which is not installed")
+        return transport
+
+    @field_validator("grpc_max_connection_age_seconds")
+    @classmethod
+    def _has_ages(cls, seconds: int | None, info: ValidationInfo) -> int | None:
+        if seconds is not None and info.data.get("grpc_transport") == "native":
+            raise ValueError(
+                "GRPC_TRANSPORT is `native`, which cannot close connections by age; unset one of them"
+            )
+        return seconds
+
+    @field_validator("grpc_native_trust_peers")
+    @classmethod
+    def _needed_beyond_loopback(cls, trust: bool, info: ValidationInfo) -> bool:
+        host = info.data.get("grpc_host", "localhost")
+        if info.data.get("grpc_transport") == "native" and not trust and not _is_loopback(host):
+            raise ValueError(
+                f"whoever reaches a `native` server can end it with one message, and GRPC_HOST is {host}; listen on "
+                "127.0.0.1, or say true here if you trust everybody who can connect (docs/serving.md)"
+            )
+        return trust
+
     @field_validator("http_port")
     @classmethod
-    def _differs_from_grpc(cls, port: int, info: ValidationInfo) -> int:
+    def _differs_from_others(cls, port: int, info: ValidationInfo) -> int:
         if port != 0 and port == info.data.get("grpc_port"):
             raise ValueError("expected a port other than GRPC_PORT")
+        if port != 0 and info.data.get("admin_host") and port == info.data.get("admin_port"):
+            raise ValueError("expected a port other than ADMIN_PORT")
         return port
+
+    @property
+    def connection_age_seconds(self) -> int:
+        """The age of gRPC connections: the given one, else the default."""
+        return self.grpc_max_connection_age_seconds or _CONNECTION_AGE_SECONDS
 
     @property
     def configured_uris(self) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ __all__ = ["Signature"]
 
 #: Feature names that one sentence lists.
 _MAX_NAMES: Final = 12
+#: Characters of a feature name that a sentence about a number repeats.
+_MAX_NAME: Final = 64
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 
 
@@ -41,8 +43,7 @@ class Signature:
         given, shape_violations = block.decode(len(self.names))
         columns = names or self.names
         sound = not name_violations and not shape_violations
-        # One comparison for nan, infinities and what a 32-bit float cannot hold.
-        if not sound or not np.abs(given).max() <= _FLOAT32_MAX or self._has_fractions(given, columns):
+        if not sound or not _fits(given) or self._has_fractions(given, columns):
             numbers = _number_violations(block, given, self._wrong(given, columns), columns)
             every = chain(name_violations, shape_violations, numbers)
             raise InvalidRequestError(list(islice(every, MAX_VIOLATIONS)))
@@ -78,13 +79,19 @@ class Signature:
         return ~fits | self._fractions(given, columns)
 
 
+def _fits(given: Numbers) -> bool:
+    """Tell whether all numbers are finite and within what a 32-bit float holds; nan compares false."""
+    return bool(np.maximum.reduce(np.abs(given), axis=None) <= _FLOAT32_MAX)
+
+
 def _number_violations(
     block: RowBlock, given: Numbers, wrong: NDArray[np.bool_], columns: Sequence[str]
 ) -> Iterator[Violation]:
     for flat in np.flatnonzero(wrong):
         row, column = divmod(int(flat), given.shape[1])
         value = float(given[row, column])
-        feature = f" (feature {columns[column]})" if column < len(columns) else ""
+        # The name may be a caller's own, so only a little of it is repeated.
+        feature = f" (feature {columns[column][:_MAX_NAME]})" if column < len(columns) else ""
         yield Violation(block.place(row, column), f"found {value!r}, {_expected(value)}{feature}")
 
 

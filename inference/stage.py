@@ -65,6 +65,10 @@ class Stage:
 
     def commit(self, slot: Slot, generation: Generation) -> None:
         """Let `generation` serve in `slot`, and drain the one that it replaces."""
+        self.drain(self.switch(slot, generation))
+
+    def switch(self, slot: Slot, generation: Generation) -> Generation | None:
+        """Let `generation` serve in `slot`, and return the one that it replaces, to be drained."""
         replaced = self._catalog.switch(slot, generation)
         self._describe()
         _log.info(
@@ -75,15 +79,19 @@ class Stage:
             runtime=generation.predictor.runtime,
             generation=generation.number,
         )
-        self._drain(replaced)
+        return replaced
 
     def unload(self, slot: Slot) -> None:
-        """Let `slot` serve nothing."""
+        """Let `slot` serve nothing, and drain what it served."""
+        self.drain(self.take_out(slot))
+
+    def take_out(self, slot: Slot) -> Generation | None:
+        """Let `slot` serve nothing, and return what it served, to be drained."""
         replaced = self._catalog.unload(slot)
         self._describe()
         if replaced is not None:
             _log.info("model unloaded", model=replaced.name, version=replaced.version)
-        self._drain(replaced)
+        return replaced
 
     def _gate(self, fetched: FetchedModel) -> None:
         wanted = self._loading.min_accuracy
@@ -103,7 +111,8 @@ class Stage:
             accuracy=_accuracy(default.bundle) if default is not None else None,
         )
 
-    def _drain(self, replaced: Generation | None) -> None:
+    def drain(self, replaced: Generation | None) -> None:
+        """Wait until no request uses `replaced` any more, for as long as the settings allow."""
         if replaced is not None and not self._catalog.drain(replaced, self._drain_seconds):
             _log.warning(
                 "old generation still has requests in flight",

@@ -24,6 +24,7 @@ from inference.errors import (
 from inference.generation import Generation
 from inference.metrics import Metrics
 from inference.stage import Stage
+from inference.tracing import UNTRACED, Tracing
 
 __all__ = ["Alone", "Replicas", "SwapOutcome", "SwapRecord", "Swapper"]
 
@@ -107,11 +108,13 @@ class Swapper:
         model_uri: str | None,
         one_at_a_time: threading.Lock,
         replicas: Replicas | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self.slot = slot
         self._repository = repository
         self._stage = stage
         self._metrics = metrics
+        self._tracing = tracing
         self._model_uri = model_uri
         self._one_at_a_time = one_at_a_time
         self._replicas: Replicas = replicas or Alone()
@@ -186,7 +189,9 @@ class Swapper:
             with self._joining:
                 del self._waiting[model_uri]  # whoever asks from here on may need a newer look
             try:
-                flight.record = self._reload(model_uri or self._model_uri)
+                asked = model_uri or self._model_uri
+                with self._tracing.step("model swap", model_uri=asked or self.slot.key):
+                    flight.record = self._reload(asked)
             except Exception as error:  # noqa: BLE001  # raised in every thread that waits, this one too
                 flight.error = error
             finally:
@@ -195,7 +200,8 @@ class Swapper:
     def _reload(self, model_uri: str | None) -> SwapRecord:
         self._refuse_when_closed()
         try:
-            fetched = self._repository.fetch(model_uri)
+            with self._tracing.step("fetch"):
+                fetched = self._repository.fetch(model_uri)
             outcome = self._serve(fetched)
         except InferenceError as error:
             self._record("failed", str(error))
@@ -212,11 +218,13 @@ class Swapper:
         if current is not None and _is_same(current, fetched):
             return "unchanged"
         number = self._next_number()
-        generation = self._stage.prepare(fetched, number)
-        self._replicas.prepare(self.slot.key, fetched, number)
+        with self._tracing.step("prepare", model=fetched.name, version=fetched.version):
+            generation = self._stage.prepare(fetched, number)
+            self._replicas.prepare(self.slot.key, fetched, number)
         self._refuse_when_closed()
-        self._replicas.commit(self.slot.key, number)
-        self._stage.commit(self.slot, generation)
+        with self._tracing.step("commit"):
+            self._replicas.commit(self.slot.key, number)
+            self._stage.commit(self.slot, generation)
         return "swapped"
 
     def _next_number(self) -> int:

@@ -5,11 +5,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from inference.errors import OverloadError, PermissionDeniedError, UnauthenticatedError
 
-__all__ = ["TokenGuard"]
+__all__ = ["AdminGuards", "TokenGuard", "admin_guards"]
 
 #: Wrong tokens that one address may show within `_WINDOW_SECONDS`; then it is not listened to for as long.
 #: A person who mistypes never gets there, and guessing 2^128 tokens at this rate is hopeless.
@@ -22,14 +22,18 @@ _MAX_ADDRESSES: Final = 1024
 class TokenGuard:
     """Lets requests pass that show `token`: as `Authorization: Bearer …`, or in `header` when that is named.
 
-    Without a token, `PermissionDeniedError` is raised when `required`, and everything passes when not.
+    Without a token, `PermissionDeniedError` is raised when `required`, with `refusal` as its sentence, and
+    everything passes when not.
     """
 
-    def __init__(self, token: str | None, *, variable: str, header: str = "", required: bool) -> None:
+    def __init__(
+        self, token: str | None, *, variable: str, header: str = "", required: bool, refusal: str = ""
+    ) -> None:
         self._token = token.encode() if token else None
         self._variable = variable
         self._header = header
         self._required = required
+        self._refusal = refusal
         self._lock = threading.Lock()
         # When each address failed within the window, the oldest address first.
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
@@ -46,7 +50,7 @@ class TokenGuard:
         """
         if self._token is None:
             if self._required:
-                raise PermissionDeniedError(f"admin requests are off: set {self._variable} to allow them")
+                raise PermissionDeniedError(self._refusal)
             return
         if self._failures:
             self._refuse_guessing(address())
@@ -81,3 +85,28 @@ class TokenGuard:
         if not recent:
             self._failures.pop(address, None)
         return recent
+
+
+class AdminGuards(NamedTuple):
+    """Who may change the model, by where the request comes in."""
+
+    #: On GRPC_PORT and HTTP_PORT.
+    public: TokenGuard
+    #: On ADMIN_PORT.
+    admin: TokenGuard
+
+
+def admin_guards(token: str | None, *, elsewhere: bool) -> AdminGuards:
+    """Return the guards for `token`; with a listener `elsewhere` for admin requests nobody passes the public one."""
+    guard = _admin_guard(token, "admin requests are off: set ADMIN_API_TOKEN to allow them")
+    if not elsewhere:
+        return AdminGuards(guard, guard)
+    return AdminGuards(
+        _admin_guard(None, "admin requests are answered on ADMIN_HOST, port ADMIN_PORT, alone"), guard
+    )
+
+
+def _admin_guard(token: str | None, refusal: str) -> TokenGuard:
+    return TokenGuard(
+        token, variable="ADMIN_API_TOKEN", header="x-admin-token", required=True, refusal=refusal
+    )

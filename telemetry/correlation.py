@@ -27,7 +27,9 @@ def choose_correlation_id(headers: Mapping[str, str]) -> str:
     id (32 hexadecimal digits) is taken.
     """
     for name in CORRELATION_HEADERS:
-        value = headers.get(name, "")
+        value = headers.get(name)
+        if not value:
+            continue
         if name == "traceparent":
             trace = _TRACEPARENT.fullmatch(value)
             if trace:

@@ -4,19 +4,26 @@ import contextlib
 import os
 import queue
 import signal
+import socket
+import threading
 from types import FrameType
 from typing import Final
 
 __all__ = ["StopSignals"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+#: What ends the thread that reads signals; no signal has this number.
+_NO_SIGNAL: Final = 0
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into an event that the main thread waits for.
+    """Turns SIGINT and SIGTERM into an event that threads wait for.
 
     Use it as a context manager in the main thread. A second signal ends the process at once with
-    128 + signal number, the shell's convention.
+    128 + signal number, the shell's convention, whatever the main thread does: Python runs its signal handlers
+    there alone, and not before a wait of that thread ends when the kernel gave the signal to another thread. So
+    the C part of Python, which runs in whichever thread has it, writes each signal to a socket that a thread of
+    this class reads.
     """
 
     def __init__(self) -> None:
@@ -25,15 +32,26 @@ class StopSignals:
         # thread, and hang for ever. SimpleQueue.put is made for that.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._previous: dict[signal.Signals, object] = {}
+        self._previous_descriptor = -1
 
     def __enter__(self) -> "StopSignals":
+        self._read_end, self._write_end = socket.socketpair()
+        self._write_end.setblocking(False)  # as set_wakeup_fd demands
+        self._reader = threading.Thread(target=self._read, name="signals", daemon=True)
+        self._reader.start()
+        self._previous_descriptor = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._receive)
+            self._previous[number] = signal.signal(number, _do_nothing)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+        signal.set_wakeup_fd(self._previous_descriptor)
+        self._write_end.send(bytes([_NO_SIGNAL]))
+        self._reader.join()
+        self._read_end.close()
+        self._write_end.close()
 
     @property
     def received(self) -> bool:
@@ -52,7 +70,14 @@ class StopSignals:
             self._wake.put(self._wake.get(timeout=timeout))  # and stays, for whoever waits next
         return self._asked
 
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked:
-            os._exit(128 + number)
-        self.stop()
+    def _read(self) -> None:
+        while (number := self._read_end.recv(1)[0]) != _NO_SIGNAL:
+            if number not in _SIGNALS:
+                continue  # another handler of this process has it
+            if self._asked:
+                os._exit(128 + number)
+            self.stop()
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Have Python write the signal to the socket, which it does for signals that have a handler."""

@@ -1,5 +1,6 @@
 """Addresses of registries: without credentials for people, with an absolute path for the cache."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,15 @@ def credentials_in(tracking_uri: str) -> Credentials:
 def redact(text: str, tracking_uri: str, credentials: Credentials) -> str:
     """Return `text` with every secret of the registry replaced by `***`."""
     inside = urlsplit(tracking_uri).password or ""
-    for secret in (credentials.password, credentials.token, inside, unquote(inside)):
+    headers = (_basic(credentials), _basic(credentials_in(tracking_uri)))
+    for secret in (*headers, credentials.password, credentials.token, inside, unquote(inside)):
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+def _basic(credentials: Credentials) -> str:
+    """Return user name and password as HTTP's basic authentication (RFC 7617) writes them."""
+    if not credentials.password:
+        return ""
+    return base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()

@@ -1,7 +1,6 @@
 """What every predictor takes and gives."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +8,7 @@ from numpy.typing import NDArray
 __all__ = ["Outputs", "Predictor"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(NamedTuple):
     """What a model gives for a batch of rows.
 
     Classification sets `class_index` (rows,) and `probabilities` (rows, classes); regression sets `values`

@@ -1,10 +1,55 @@
-"""What requests to change the model ask."""
+"""Requests to change the model: what they ask, and on which port they are answered."""
+
+from typing import Final
 
 import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inference.errors import InvalidRequestError, Violation
+from inference.gateway.replies import error_reply
 
-__all__ = ["asked_model_uri"]
+__all__ = ["AdminPaths", "PublicPaths", "asked_model_uri"]
+
+_ADMIN: Final = "/admin"
+#: Load and unload of the Open Inference Protocol change the model too.
+_REPOSITORY: Final = "/v2/repository"
+
+
+class PublicPaths:
+    """Passes on every request but those to /admin, which another port answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        app = self._app
+        if scope["type"] == "http" and _is_below(scope["path"], _ADMIN):
+            app = error_reply(404, "NOT_FOUND", "no such path here: /admin/* is answered on ADMIN_HOST alone")
+        await app(scope, receive, send)
+
+
+class AdminPaths:
+    """Passes on requests to change the model, and no others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        app = self._app
+        if scope["type"] == "http" and not any(
+            _is_below(scope["path"], path) for path in (_ADMIN, _REPOSITORY)
+        ):
+            sentence = (
+                "no such path here: ADMIN_PORT answers /admin/* and /v2/repository/*, HTTP_PORT the rest"
+            )
+            app = error_reply(404, "NOT_FOUND", sentence)
+        await app(scope, receive, send)
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(place + "/")
 
 
 def asked_model_uri(body: bytes) -> str | None:

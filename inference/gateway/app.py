@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from inference.core import DataPlane, is_shadow
 from inference.gateway.admin import asked_model_uri
+from inference.gateway.docs import docs_routes
 from inference.gateway.health import HealthReport
 from inference.gateway.predictions import call_of, content_of
 from inference.gateway.replies import BodyTooLargeError, error_reply, failure_reply, json_reply, read_body
@@ -24,6 +25,7 @@ from inference.roster import Roster
 from inference.status import failure_of
 from inference.swap import SwapRecord
 from inference.tokens import TokenGuard
+from inference.tracing import http_operation
 from telemetry import choose_correlation_id, correlation_id, render_metrics
 
 __all__ = ["Gateway"]
@@ -34,7 +36,11 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 _MAX_ADMIN_BODY_BYTES: Final = 16 * 1024
 #: Threads in which changes of the model wait for each other; those beyond wait without a thread.
 _MAX_WAITING_CHANGES: Final = 8
-_PATHS: Final = "/health, /health/live, /health/ready, /metrics, /predict, /admin/reload, /admin/rollback"
+_PREDICT: Final = http_operation("POST", "/predict")
+_PATHS: Final = (
+    "/health, /health/live, /health/ready, /metrics, /predict, /docs, /openapi.json, "
+    "/admin/reload, /admin/rollback"
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
@@ -53,20 +59,23 @@ class Gateway:
         max_body_bytes: int,
         guard: TokenGuard,
         admin_guard: TokenGuard,
+        grpc_port: int,
+        grpc_tls: bool,
     ) -> None:
         self._plane = plane
         self._roster = roster
         self._health = health
         self._metrics = metrics
-        self._registry: CollectorRegistry = metrics.registry
+        self._registry: CollectorRegistry = metrics.exposed
         self._track = track
         self._max_body_bytes = max_body_bytes
         self._guard = guard
         self._admin_guard = admin_guard
+        self._docs = docs_routes(plane, guard=guard, grpc_port=grpc_port, grpc_tls=grpc_tls)
         self._kind = metrics.http_kind("Predict")
         self._admin_limiter: CapacityLimiter | None = None
         self.app: Final = Starlette(
-            routes=[*self._routes()],
+            routes=[*self._routes(), *self._docs],
             exception_handlers={HTTPException: _http_error, Exception: _defect},
         )
         self.app.router.redirect_slashes = False
@@ -107,6 +116,7 @@ class Gateway:
         arrived = time.perf_counter()
         request_id = choose_correlation_id(request.headers)
         correlation_id.set(request_id)
+        self._plane.tracing.start(_PREDICT, request.headers, arrived, request_id)
         admission = self._plane.admission
         kept_bytes = 0
         admission.enter()
@@ -121,28 +131,29 @@ class Gateway:
                 self._answer, body, request_id, is_shadow(request.headers)
             )
         except BodyTooLargeError as error:
-            self._record("RESOURCE_EXHAUSTED", arrived, request_id)
+            self._record("RESOURCE_EXHAUSTED", 413, arrived, request_id)
             return error_reply(413, "RESOURCE_EXHAUSTED", str(error), headers=self._headers(request_id))
         except ClientDisconnect:
-            self._record("CANCELLED", arrived, request_id)
+            self._record("CANCELLED", 499, arrived, request_id)
             return Response(status_code=499)  # nobody reads it
         except Exception as error:  # noqa: BLE001  # the edge of the process
             self._metrics.shed_by(error)
             failure = failure_of(error, request_id)
-            self._record(failure.code.name, arrived, request_id)
+            self._record(failure.code.name, failure.http_status, arrived, request_id)
             return self._failed(error, request_id)
         finally:
             admission.leave()
             admission.let_go(kept_bytes)
-        self._record("OK", arrived, request_id)
+        self._record("OK", 200, arrived, request_id)
         return json_reply(content, headers=self._headers(request_id, version))
 
     def _answer(self, body: bytes, request_id: str, shadow: bool) -> tuple[dict[str, object], str]:
         answer = self._plane.predict(call_of(body, request_id, shadow=shadow))
         return content_of(answer), answer.generation.version
 
-    def _record(self, code: str, arrived: float, request_id: str) -> None:
+    def _record(self, code: str, http_status: int, arrived: float, request_id: str) -> None:
         self._metrics.ledger.record(self._kind, code, time.perf_counter() - arrived, request_id)
+        self._plane.tracing.end(code, http_status)
 
     async def _reload(self, request: Request) -> Response:
         try:

@@ -10,7 +10,10 @@ from inference.artifacts import Repository
 from inference.core import DataPlane
 from inference.generation import Generation
 from inference.roster import Roster
+from inference.shadow import Shadow
+from inference.rpc.tls import Certificates
 from inference.swap import Swapper, SwapRecord
+from inference.workers.fleet import WorkerFleet
 from protos.inference.v1.manifest_pb2 import Task
 
 __all__ = ["HealthReport"]
@@ -19,11 +22,24 @@ __all__ = ["HealthReport"]
 class HealthReport:
     """Puts the state of the server together when it is asked for; asks nobody outside."""
 
-    def __init__(self, plane: DataPlane, roster: Roster, repository: Repository, *, track: str) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        roster: Roster,
+        repository: Repository,
+        *,
+        track: str,
+        shadow: Shadow | None = None,
+        certificates: Certificates | None = None,
+        fleet: WorkerFleet | None = None,
+    ) -> None:
         self._plane = plane
         self._roster = roster
         self._repository = repository
         self._track = track
+        self._shadow = shadow
+        self._certificates = certificates
+        self._fleet = fleet
         self._started: Final = time.monotonic()
 
     @property
@@ -42,8 +58,11 @@ class HealthReport:
             "model": _model(current),
             "previous_model": _model(swapper.slot.previous),
             "models": [_slot(each) for each in self._roster.swappers],
+            "shadow": _shadow(self._shadow),
             "metrics": MessageToDict(metrics, preserving_proto_field_name=True) if metrics else None,
             "registry": self._registry(),
+            "tls": _tls(self._certificates),
+            "workers": [each._asdict() for each in self._fleet.workers] if self._fleet is not None else [],
             "last_swap": _swap(swapper.last),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
         }
@@ -86,10 +105,23 @@ def _slot(swapper: Swapper) -> dict[str, object]:
     }
 
 
+def _shadow(shadow: Shadow | None) -> dict[str, object] | None:
+    if shadow is None:
+        return None
+    return {**_slot(shadow.swapper), "sample_rate": shadow.sample_rate}
+
+
 def _swap(record: SwapRecord | None) -> dict[str, object] | None:
     if record is None:
         return None
     return {"outcome": record.outcome, "at": _time(record.at), "error": record.error}
+
+
+def _tls(certificates: Certificates | None) -> dict[str, object] | None:
+    if certificates is None:
+        return None
+    state = certificates.state
+    return {"certificate_loaded_at": _time(state.loaded_at), "last_error": state.last_error}
 
 
 def _time(moment: datetime | None) -> str | None:

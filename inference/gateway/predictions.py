@@ -19,6 +19,8 @@ _CAMEL_CASE: Final = {
     "modelName": "model_name",
     "modelVersion": "model_version",
 }
+#: Characters of a caller's own key that an error repeats.
+_MAX_KEY: Final = 64
 
 
 class _JsonRows:
@@ -36,7 +38,9 @@ class _JsonRows:
         return decode_rows(self._rows, column_count, self.place, typed=False)
 
     def place(self, row: int, column: int) -> str:
-        return f"rows[{row}].{self._keys[column]}" if self._keys else f"rows[{row}].values[{column}]"
+        return (
+            f"rows[{row}].{self._keys[column][:_MAX_KEY]}" if self._keys else f"rows[{row}].values[{column}]"
+        )
 
 
 def call_of(body: bytes, request_id: str, *, shadow: bool) -> PredictCall:
@@ -94,7 +98,7 @@ def _fields_of(body: bytes) -> dict[str, Any]:
     unknown = [key for key in fields if key not in _KNOWN]
     if unknown:
         expected = f"unknown field; expected {', '.join(_KNOWN)}"
-        raise InvalidRequestError([Violation(key[:64], expected) for key in unknown[:MAX_VIOLATIONS]])
+        raise InvalidRequestError([Violation(key[:_MAX_KEY], expected) for key in unknown[:MAX_VIOLATIONS]])
     if not isinstance(fields.get("rows"), list):
         raise _invalid("rows", f"found {quoted(fields.get('rows'))}, expected a list of rows")
     return fields
@@ -107,9 +111,6 @@ def _block_of(rows: list[Any]) -> tuple[_JsonRows, tuple[str, ...]]:
     if kinds != {dict}:
         raise _invalid("rows", "expected lists of numbers, or objects, the same for all rows")
     first = rows[0].keys()
-    if first == {"values"}:
-        return _block_of([_list(row.get("values"), f"rows[{i}].values") for i, row in enumerate(rows)])
-    keys = tuple(first)
     wrong = [
         Violation(f"rows[{index}]", f"names other features than rows[0]: {_difference(row, first)}")
         for index, row in enumerate(rows)
@@ -117,13 +118,16 @@ def _block_of(rows: list[Any]) -> tuple[_JsonRows, tuple[str, ...]]:
     ]
     if wrong:
         raise InvalidRequestError(wrong[:MAX_VIOLATIONS])
+    if first == {"values"}:
+        return _JsonRows([_list(row["values"], f"rows[{i}].values") for i, row in enumerate(rows)]), ()
+    keys = tuple(first)
     return _JsonRows([[row[key] for key in keys] for row in rows], keys), keys
 
 
 def _difference(row: Mapping[str, object], first: Any) -> str:  # noqa: ANN401  # a view of keys
     missing, more = sorted(first - row.keys()), sorted(row.keys() - first)
-    parts = [f"misses {', '.join(missing)[:64]}"] if missing else []
-    return " and ".join([*parts, f"has {', '.join(more)[:64]}"] if more else parts)
+    parts = [f"misses {', '.join(missing)[:_MAX_KEY]}"] if missing else []
+    return " and ".join([*parts, f"has {', '.join(more)[:_MAX_KEY]}"] if more else parts)
 
 
 def _list(value: object, place: str) -> list[object]:

@@ -24,7 +24,10 @@ class _MessageRows:
         return len(self._rows)
 
     def decode(self, column_count: int) -> Decoded:
-        return decode_rows([row.values for row in self._rows], column_count, self.place, typed=True)
+        rows = [row.values for row in self._rows]
+        if len(rows) == 1 and len(rows[0]) == column_count:  # most requests
+            return Decoded(np.array([[*rows[0]]]))
+        return decode_rows(rows, column_count, self.place, typed=True)
 
     def place(self, row: int, column: int) -> str:
         return f"rows[{row}].values[{column}]"

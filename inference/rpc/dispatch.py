@@ -2,13 +2,13 @@
 
 `Dispatch` refuses a call that is one too many on threads of its own, at once. Health checks and refusals have
 threads that a queue of predictions cannot take; reflection streams, each of which holds a thread while it is
-open, have theirs.
+open, have theirs, and only so many of them may wait.
 """
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import grpc
 from py_grpc_prometheus.prometheus_server_interceptor import PromServerInterceptor
@@ -16,6 +16,7 @@ from py_grpc_prometheus.prometheus_server_interceptor import PromServerIntercept
 from inference.core import Admission
 from inference.ledger import Ledger, RequestKind
 from inference.rpc.pool import WorkPool
+from inference.rpc.reflection import StreamPool
 
 __all__ = ["Dispatch", "Handler", "Route"]
 
@@ -29,6 +30,8 @@ class Route(NamedTuple):
     kind: RequestKind
     #: What answers instead when too many wait already; None for methods that are never refused.
     refusal: "Handler | None" = None
+    #: Whether a call may take seconds, and so needs threads that nothing else waits for.
+    slow: bool = False
 
 
 class _Own(NamedTuple):
@@ -39,9 +42,11 @@ class _Own(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """A handler of somebody else's service, such as health."""
+    """A handler of a service that serves the tools, such as health."""
 
     handler: Handler
+    #: The threads of a stream that holds one; None when it holds none.
+    stream_pool: StreamPool | None = None
 
 
 class Dispatch(grpc.GenericRpcHandler):
@@ -54,34 +59,44 @@ class Dispatch(grpc.GenericRpcHandler):
         work_pool: WorkPool,
         *,
         side_pool: ThreadPoolExecutor,
-        stream_pool: ThreadPoolExecutor,
+        slow_pool: ThreadPoolExecutor,
+        stream_pool: StreamPool,
     ) -> None:
         self._admission = admission
         self._ledger = ledger
         self._work_pool = work_pool
         self._side_pool = side_pool
+        self._slow_pool = slow_pool
         self._stream_pool = stream_pool
         self._routes: dict[str, _Own | _Side] = {}
+        _run_on(side_pool, _refuse_stream)
+        self._too_many_streams: Handler = grpc.stream_stream_rpc_method_handler(_refuse_stream)
 
     def add(self, path: str, route: Route) -> None:
         """Route a method of ours; `path` is its full name, such as `/inference.v1.InferenceService/Predict`."""
         kind = self._ledger.open(route.kind)
         on_side = route.handler if route.refusal is None else route.refusal
-        _run_on(self._side_pool, on_side.unary_unary)
+        _run_on(self._slow_pool if route.slow else self._side_pool, on_side.unary_unary)
 
         def unanswered(arrived: float) -> None:
             self._ledger.record(kind, "CANCELLED", time.perf_counter() - arrived)
 
         self._routes[path] = _Own(route, unanswered)
 
-    def add_foreign(self, path: str, handler: Handler, counting: PromServerInterceptor) -> None:
-        """Route a method of a service that a library brings."""
-        if handler.response_streaming:
-            self._routes[path] = _Side(self._streaming(handler))
-            return
+    def add_counted(self, path: str, handler: Handler, counting: PromServerInterceptor) -> None:
+        """Route a unary method that is not ours, and count its calls by `counting`."""
         counted = counting.intercept_service(lambda _: handler, _Details(path))
         _run_on(self._side_pool, counted.unary_unary)
         self._routes[path] = _Side(counted)
+
+    def add_watch(self, path: str, handler: Handler) -> None:
+        """Route a stream that needs no thread while it is open."""
+        self._routes[path] = _Side(handler)
+
+    def add_stream(self, path: str, handler: Handler) -> None:
+        """Route a stream that holds a thread while it is open."""
+        _run_on(self._stream_pool, handler.stream_stream)
+        self._routes[path] = _Side(handler, self._stream_pool)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         """Return the handler that runs this call; None when there is no such method."""
@@ -89,7 +104,8 @@ class Dispatch(grpc.GenericRpcHandler):
         if found is None:
             return None
         if isinstance(found, _Side):
-            return found.handler
+            full = found.stream_pool is not None and found.stream_pool.full
+            return self._too_many_streams if full else found.handler
         route, unanswered = found.route, found.unanswered
         self._ledger.arrive(route.kind)
         if route.refusal is None:
@@ -99,19 +115,9 @@ class Dispatch(grpc.GenericRpcHandler):
         self._work_pool.expect(unanswered)
         return route.handler
 
-    def _streaming(self, handler: Handler) -> Handler:
-        # py-grpc-prometheus would hide that health's Watch needs no thread, and does not count streams right.
-        if not handler.request_streaming or handler.stream_stream is None:
-            return handler
-        behaviour = handler.stream_stream
 
-        def on_stream_pool(requests: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401  # any stream
-            return behaviour(requests, context)
-
-        _run_on(self._stream_pool, on_stream_pool)
-        return grpc.stream_stream_rpc_method_handler(
-            on_stream_pool, handler.request_deserializer, handler.response_serializer
-        )
+def _refuse_stream(_requests: object, context: grpc.ServicerContext) -> NoReturn:
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many reflection streams are open; try again later")
 
 
 def _run_on(pool: ThreadPoolExecutor, behaviour: Any) -> None:  # noqa: ANN401  # any behaviour of a handler

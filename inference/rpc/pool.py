@@ -8,7 +8,6 @@ that one cost more than our own part of a call: each has a condition, and each s
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,42 +17,30 @@ from inference.core import Admission
 
 __all__ = ["WORK_THREADS", "WorkPool", "arrived_at", "mark_answered"]
 
+#: How long the message of a call may take to come once a thread waits for it: 16 MiB at 7 Mbit/s.
+MESSAGE_SECONDS: Final = 20.0
+#: A thread that waits this long for a message is not counted on any more: another one takes its place.
+_STUCK_SECONDS: Final = 0.25
 #: 8 is what measured best on one core: 1 thread costs 1.3 × the CPU of a call, 32 cost 1.15 ×.
 WORK_THREADS: Final = 8
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
 
-class _Local(threading.local):
-    arrived = 0.0
-    answered = False
-
-
-_local = _Local()
-
-
-def arrived_at() -> float:
-    """Return when the call that this thread works on arrived, on the clock of `time.perf_counter`."""
-    return _local.arrived or time.perf_counter()
-
-
-def mark_answered() -> None:
-    """Tell the pool that the call which this thread works on reached our own code."""
-    _local.answered = True
-
-
 class _Task:
     """A queued call; as much of a `Future` as grpcio uses."""
 
-    __slots__ = ("_callbacks", "arguments", "arrived", "done", "function", "unanswered")
+    __slots__ = ("_callbacks", "arguments", "arrived", "begun", "done", "function", "reached", "unanswered")
 
     def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
-        self.arrived = time.perf_counter()
+        self.arrived = self.begun = time.perf_counter()
+        #: True once our own code has the request.
+        self.reached = False
         self.unanswered: Callable[[float], None] | None = None
         self.done = False
-        self._callbacks: deque[Callable[[object], object]] = deque()
+        self._callbacks: list[Callable[[object], object]] = []
 
     def add_done_callback(self, callback: Callable[[object], object]) -> None:
         """Call `callback` when the task has ended, at once when it has."""
@@ -66,28 +53,60 @@ class _Task:
         self.done = True
         self._call_back()
 
+    def cancel(self) -> None:
+        """Cancel the call: grpcio passes its event among the arguments of its own function."""
+        for argument in self.arguments:
+            call = getattr(argument, "call", None)
+            if call is not None:
+                call.cancel()
+
     def _call_back(self) -> None:
         while self._callbacks:
             try:
-                callback = self._callbacks.popleft()
+                callback = self._callbacks.pop()
             except IndexError:  # another thread took the last one
                 return
             callback(self)
 
 
+class _Local(threading.local):
+    task: _Task | None = None
+
+
+_local = _Local()
+
+
+def arrived_at() -> float:
+    """Return when the call that this thread works on arrived, on the clock of `time.perf_counter`."""
+    task = _local.task
+    return time.perf_counter() if task is None else task.arrived
+
+
+def mark_answered() -> None:
+    """Tell the pool that the call which this thread works on reached our own code."""
+    task = _local.task
+    if task is not None:
+        task.reached = True
+
+
 class WorkPool:
-    """Threads whose tasks count as in flight from the moment they are submitted."""
+    """Threads whose tasks count as in flight from the moment they are submitted.
+
+    grpcio lets a thread wait for the message of a call. Callers that open calls and send none could so take all
+    threads; so another thread takes the place of one that waits long, and calls are cancelled in the end.
+    """
 
     def __init__(self, admission: Admission, threads: int = WORK_THREADS) -> None:
         self._admission = admission
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._unanswered: Callable[[float], None] | None = None
-        # Daemons: at the end of the process nobody waits for a call that outlived its grace.
-        self._threads = [
-            threading.Thread(target=self._run, name=f"rpc-{number}", daemon=True) for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._wanted = threads
+        self._running: dict[threading.Thread, _Task | None] = {}
+        self._ended = threading.Event()
+        for _ in range(threads):
+            self._start_thread()
+        # Daemons, as all of these threads: at the end of the process nobody waits for a call that outlived its grace.
+        threading.Thread(target=self._watch, name="rpc-watch", daemon=True).start()
 
     def expect(self, unanswered: Callable[[float], None]) -> None:
         """Say, from the thread that submits, what to do if the next task ends without reaching our code.
@@ -107,20 +126,46 @@ class WorkPool:
 
     def shutdown(self) -> None:
         """Let the threads end when they have nothing more to do."""
-        for _ in self._threads:
+        self._ended.set()
+        for _ in range(len(self._running)):
             self._queue.put(None)
 
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="rpc", daemon=True)
+        self._running[thread] = None
+        thread.start()
+
     def _run(self) -> None:
-        while (task := self._queue.get()) is not None:
-            _local.arrived = task.arrived
-            _local.answered = False
+        thread = threading.current_thread()
+        # Threads beyond the wanted ones end when they are free again.
+        while not self._is_surplus() and (task := self._queue.get()) is not None:
+            task.begun = time.perf_counter()
+            self._running[thread] = _local.task = task
             try:
                 task.function(*task.arguments)
             except Exception:  # noqa: BLE001  # grpcio's own code; a thread lost here would never come back
                 _log.exception("a call ended with an error outside of its handler")
             finally:
+                self._running[thread] = _local.task = None
                 self._admission.leave()
-                if not _local.answered and task.unanswered is not None:
+                if not task.reached and task.unanswered is not None:
                     task.unanswered(task.arrived)
                 task.end()
             del task  # or its request would stay in memory until the next one comes
+        self._running.pop(thread, None)
+
+    def _is_surplus(self) -> bool:
+        surplus = len(self._running) - self._wanted
+        return surplus > 0 and surplus > len(self._stuck())
+
+    def _stuck(self, seconds: float = _STUCK_SECONDS) -> list[_Task]:
+        oldest = time.perf_counter() - seconds
+        running = [*self._running.values()]
+        return [task for task in running if task is not None and not task.reached and task.begun < oldest]
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_STUCK_SECONDS):
+            for _ in range(self._wanted + len(self._stuck()) - len(self._running)):
+                self._start_thread()
+            for task in self._stuck(MESSAGE_SECONDS):
+                task.cancel()

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
 
 from inference.core import DataPlane
 from inference.metrics import Metrics
 from inference.rpc.dispatch import Dispatch, Handler
+from inference.rpc.health import HEALTH_SERVICE, MAX_WATCHERS, HealthServicer
 from inference.rpc.pool import WorkPool
+from inference.rpc.reflection import MAX_STREAMS, StreamPool, reflection_handlers
+from inference.rpc.side_pool import SidePool
 from inference.rpc.unary import Method, Unary
 from telemetry import PortInUseError
 
@@ -22,8 +24,17 @@ __all__ = ["GrpcServer", "Limits"]
 
 #: Calls beyond the limit that may be on their way to being refused; past them grpcio itself refuses.
 _REFUSED_AT_ONE_TIME: Final = 1000
+#: The window of HTTP/2 by default (RFC 9113, section 6.9.2): enough for 1,000 rows of 8 features.
+_LOOKAHEAD_BYTES: Final = 65_535
+#: Loads and unloads at one time; they wait for each other anyway, and further ones wait without a thread.
+_SLOW_THREADS: Final = 2
 #: How long answers that are computed may take to reach the wire when only streams keep the server up.
 _FLUSH_SECONDS: Final = 0.5
+#: Calls that are on their way when grpcio closes the port end as CANCELLED, which clients do not send again. So new
+#: calls are refused as UNAVAILABLE for a moment first: who waits before the next try is not on the way then.
+_LAST_REFUSALS_SECONDS: Final = 0.2
+_CHECK: Final = f"/{HEALTH_SERVICE}/Check"
+_WATCH: Final = f"/{HEALTH_SERVICE}/Watch"
 
 
 class Limits(NamedTuple):
@@ -56,14 +67,15 @@ class GrpcServer:
     ) -> None:
         """Bind `host:port`. Raises `PortInUseError`, and `OSError` for every other reason."""
         self._plane = plane
-        self._side_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-side")
-        self._stream_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-stream")
+        self._side_pool = SidePool()
+        self._slow_pool = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="rpc-slow")
+        self._stream_pool = StreamPool()
         self._work_pool = WorkPool(plane.admission)
-        self._services = tuple(services)
+        self._health = HealthServicer(tuple(services), metrics.ledger, self._side_pool)
         self._server = grpc.server(
             self._work_pool,  # type: ignore[arg-type]  # grpcio needs no more than its `submit`
             handlers=[self._dispatch(metrics, services, track)],
-            maximum_concurrent_rpcs=limits.max_concurrent + _REFUSED_AT_ONE_TIME,
+            maximum_concurrent_rpcs=limits.max_concurrent + _REFUSED_AT_ONE_TIME + MAX_WATCHERS + MAX_STREAMS,
             options=_options(limits, share_port=share_port),
         )
         self.port: Final = self._bind(host, port, credentials)
@@ -74,23 +86,19 @@ class GrpcServer:
             metrics.ledger,
             self._work_pool,
             side_pool=self._side_pool,
+            slow_pool=self._slow_pool,
             stream_pool=self._stream_pool,
         )
         unary = Unary(self._plane, metrics, track=track)
         for service, methods in services.items():
             for method in methods:
                 dispatch.add(f"/{service}/{method.name}", unary.route(service, method))
-        self._health = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=self._side_pool
-        )
-        foreign = _Handlers()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, foreign)
-        reflection.enable_server_reflection(
-            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), foreign
-        )
-        for path, handler in foreign.by_path.items():
-            dispatch.add_foreign(path, handler, metrics.grpc_counting)
-        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        health = _Handlers()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, health)
+        dispatch.add_counted(_CHECK, health.by_path[_CHECK], metrics.grpc_counting)
+        dispatch.add_watch(_WATCH, health.by_path[_WATCH])
+        for path, handler in reflection_handlers((*services, HEALTH_SERVICE), metrics.ledger).items():
+            dispatch.add_stream(path, handler)
         return dispatch
 
     def _bind(self, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
@@ -109,32 +117,34 @@ class GrpcServer:
 
     def serve(self) -> None:
         """Let health say SERVING."""
-        self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._health.say(serving=True)
 
     def pause(self) -> None:
         """Let health say NOT_SERVING for our services until `serve`."""
-        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._health.say(serving=False)
 
     def drain(self) -> None:
-        """Let health say NOT_SERVING, of everything and for good; calls are answered on."""
-        self._health.enter_graceful_shutdown()
+        """Let health say NOT_SERVING of our services, for good; calls are answered on."""
+        self._health.drain()
 
     def stop(self, grace_seconds: float) -> bool:
         """Refuse new calls, let those in flight end in `grace_seconds`; return whether they did."""
-        ended = self._server.stop(grace_seconds)
         deadline = time.monotonic() + grace_seconds
+        self._refuse_what_comes(min(grace_seconds, _LAST_REFUSALS_SECONDS))
+        ended = self._server.stop(max(0.0, deadline - time.monotonic()))
         while not ended.wait(0.02) and self._plane.admission.in_flight and time.monotonic() < deadline:
             pass
         if not ended.wait(_FLUSH_SECONDS):  # only streams of health and reflection are left
             self._server.stop(None)
+        self._health.close()
         self._work_pool.shutdown()
-        for pool in (self._side_pool, self._stream_pool):
+        for pool in (self._side_pool, self._slow_pool, self._stream_pool):
             pool.shutdown(wait=False, cancel_futures=True)
         return self._plane.admission.in_flight == 0
 
-    def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
-        for service in self._services:
-            self._health.set(service, status)
+    def _refuse_what_comes(self, seconds: float) -> None:
+        self._plane.admission.close()
+        time.sleep(seconds)
 
 
 class _Handlers:
@@ -156,6 +166,10 @@ def _options(limits: Limits, *, share_port: bool) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
         ("grpc.max_connection_age_ms", limits.max_connection_age_seconds * 1000),
+        # How much of a message is read before a thread takes it up. With its own estimate of the network gRPC
+        # would read whole messages of calls that wait.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
     ]
 
 

@@ -26,7 +26,8 @@ def rich_status(failure: Failure, trailers: Trailers) -> grpc.Status:
     if failure.violations:
         status.details.add().Pack(_bad_request(failure.violations))
     if failure.retry_ms is not None and failure.retry_ms >= 0:
-        delay = Duration(nanos=failure.retry_ms * 1_000_000)
+        delay = Duration()
+        delay.FromMilliseconds(failure.retry_ms)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     built = rpc_status.to_status(status)
     trailing = (*trailers, *(built.trailing_metadata or ()))

@@ -22,12 +22,15 @@ from inference.rpc.pool import arrived_at, mark_answered
 from inference.rpc.status import Trailers, rich_status
 from inference.status import failure_of
 from inference.tokens import TokenGuard
+from inference.tracing import rpc_operation
 from telemetry import choose_correlation_id, correlation_id
 
 __all__ = ["Call", "Method", "Reply", "Unary"]
 
 #: Answers from this size on count as bytes in memory until the caller has taken them.
 _LARGE_BYTES: Final = 64 * 1024
+#: A call that waited no longer than this is started without looking whether its caller is still there.
+_SOON_SECONDS: Final = 0.005
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
@@ -60,6 +63,8 @@ class Method(NamedTuple):
     #: Whether it counts as a request that works for somebody, is refused when too many wait, and has a
     #: deadline that matters. Methods that only look something up do not.
     limited: bool = True
+    #: Whether a call may take seconds without working for a prediction, as a load does.
+    slow: bool = False
 
 
 class Unary:
@@ -76,7 +81,7 @@ class Unary:
         kind = RequestKind(method.name, service)
         handler: Any = grpc.unary_unary_rpc_method_handler(self._behaviour(kind, method))
         if not method.limited:
-            return Route(handler, kind)
+            return Route(handler, kind, slow=method.slow)
         refusal: Any = grpc.unary_unary_rpc_method_handler(self._refusal(kind))
         return Route(handler, kind, refusal)
 
@@ -85,6 +90,7 @@ class Unary:
         work, guard, limited = method.work, method.guard, method.limited
         guarded = not guard.open
         ledger = self._metrics.ledger
+        tracing, operation = self._plane.tracing, rpc_operation(kind.service, kind.method)
 
         def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
             arrived = arrived_at() if limited else time.perf_counter()
@@ -92,11 +98,12 @@ class Unary:
             headers = _headers(context)
             request_id = choose_correlation_id(headers)
             correlation_id.set(request_id)
+            tracing.start(operation, headers, arrived, request_id)
             try:
                 if guarded:
                     guard.check(headers, lambda: _host(context.peer()))
                 if limited:
-                    self._check_worth_starting(context, arrived)
+                    self._check_worth_starting(context, time.perf_counter() - arrived)
                 try:
                     request = parse(data)
                 except DecodeError:
@@ -110,6 +117,7 @@ class Unary:
             context.set_trailing_metadata((*self._trailers(generation), ("x-request-id", request_id)))
             code = "OK" if context.is_active() else _code_of_gone(context)
             ledger.record(kind, code, time.perf_counter() - arrived, request_id)
+            tracing.end(code)
             return response
 
         return answer
@@ -123,11 +131,12 @@ class Unary:
 
         return refuse
 
-    def _check_worth_starting(self, context: grpc.ServicerContext, arrived: float) -> None:
+    def _check_worth_starting(self, context: grpc.ServicerContext, waited_seconds: float) -> None:
         self._plane.check_worth_starting(
-            alive=context.is_active(),
+            # Who has only just asked is still there, and asking costs a lock.
+            alive=waited_seconds < _SOON_SECONDS or context.is_active(),
             remaining_seconds=context.time_remaining(),
-            waited_seconds=time.perf_counter() - arrived,
+            waited_seconds=waited_seconds,
         )
 
     def _keep_until_taken(self, size_bytes: int, context: grpc.ServicerContext) -> None:
@@ -151,6 +160,7 @@ class Unary:
         self._metrics.shed_by(error)
         code = failure.code.name if context.is_active() else _code_of_gone(context)
         self._metrics.ledger.record(kind, code, time.perf_counter() - arrived, request_id)
+        self._plane.tracing.end(code)
         trailers = (*self._trailers(self._plane.serving), ("x-request-id", request_id))
         context.abort_with_status(rich_status(failure, trailers))
 

@@ -19,6 +19,8 @@ import httpx
 import numpy as np
 import pytest
 from google.protobuf import json_format
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_iris
@@ -34,6 +36,44 @@ FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 CLASSES = ("setosa", "versicolor", "virginica")
 
 ROOT = Path(__file__).parents[2]
+
+#: What carries gRPC in these tests; `nox -s tests_native` sets `native`.
+TRANSPORT = os.environ.get("COALMINE_TEST_TRANSPORT", "grpcio")
+
+#: What `native` does not have, by test or file below this directory, and why; everything else holds for both.
+NOT_ON_NATIVE = {
+    "test_overload.py::test_calls_without_a_message_take_no_thread_from_others": "such calls never reach Python",
+    "test_tls.py": "it has no TLS, and the settings refuse it",
+    "test_drain.py::test_old_connections_are_closed_gently": "it does not close connections by age",
+    "test_health.py::test_watchers_that_take_nothing": "it takes from the health service what watchers do not read",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the transport under test does not have."""
+    if TRANSPORT != "native":
+        return
+    for item in items:
+        test = item.nodeid.removeprefix("tests/inference/").partition("[")[0]
+        reason = NOT_ON_NATIVE.get(test) or NOT_ON_NATIVE.get(test.partition("::")[0])
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=f"GRPC_TRANSPORT=native: {reason}"))
+
+
+@pytest.fixture(scope="session")
+def retry_after_ms() -> Callable[[grpc.RpcError], int]:
+    """Tell how long a refusal asks to wait; negative means for ever. `native` can send google.rpc.RetryInfo alone."""
+
+    def of_trailer(error: grpc.RpcError) -> int:
+        return int(dict(error.trailing_metadata())["grpc-retry-pushback-ms"])
+
+    def of_details(error: grpc.RpcError) -> int:
+        told = error_details_pb2.RetryInfo()
+        details = rpc_status.from_call(error).details
+        return told.retry_delay.ToMilliseconds() if any(detail.Unpack(told) for detail in details) else -1
+
+    return of_details if TRANSPORT == "native" else of_trailer
+
 
 BundleMaker = Callable[..., Path]
 
@@ -169,14 +209,15 @@ def _start(stack: ExitStack, output: Path, bundle: Path, load: bool, options: di
     stack.callback(os.close, descriptor)
     writer = LineWriter(descriptor)
     settings = Settings(
-        model_source="local",
-        model_path=bundle,
         **{
+            "model_source": "local",
+            "model_path": bundle,
             "model_cache_dir": cache_dir(bundle),
             "grpc_host": "127.0.0.1",
             "http_host": "127.0.0.1",
             "grpc_port": 0,
             "http_port": 0,
+            "grpc_transport": TRANSPORT,
             **options,
         },
     )
@@ -271,6 +312,8 @@ def make_process(bundle: Path) -> Iterator[ProcessMaker]:
             "GRPC_PORT": "0",
             "HTTP_PORT": "0",
             "DRAIN_DELAY_SECONDS": "0",
+            "GRPC_TRANSPORT": TRANSPORT,
+            "GRPC_NATIVE_TRUST_PEERS": "true",  # for tests of addresses that are not ours
             **{key: str(value) for key, value in variables.items()},
         }
         popen = subprocess.Popen(

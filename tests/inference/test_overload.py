@@ -1,9 +1,11 @@
 """More load than the server takes: refused at once, and what must go on goes on."""
 
 import dataclasses
+import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -47,7 +49,9 @@ def _wait_for_in_flight(running: object, count: int) -> None:
         time.sleep(0.005)
 
 
-def test_calls_beyond_the_limit_are_refused_at_once(make_service: object) -> None:
+def test_calls_beyond_the_limit_are_refused_at_once(
+    make_service: object, retry_after_ms: Callable[[grpc.RpcError], int]
+) -> None:
     """With the threads taken and the queue full a call is refused in no time, over both protocols."""
     running = make_service(max_concurrent_requests=20)
     slow = _make_slow(running)
@@ -60,7 +64,7 @@ def test_calls_beyond_the_limit_are_refused_at_once(make_service: object) -> Non
             running.stub.Predict(REQUEST, timeout=5)
         assert time.monotonic() - started < 1
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "100"
+        assert retry_after_ms(caught.value) == 100
     reply = running.http.post("/predict", json={"rows": [[1, 2, 3, 4]]})
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
     slow.go.set()
@@ -106,7 +110,8 @@ def test_open_streams_take_no_thread_from_predictions(make_service: object) -> N
     """Any number of health watches and idle reflection streams leaves predictions alone; a stop ends them."""
     running = make_service()
     health = health_pb2_grpc.HealthStub(running.channel)
-    watches = [health.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(20)]
+    question = health_pb2.HealthCheckRequest(service="inference.v1.InferenceService")
+    watches = [health.Watch(question, timeout=20) for _ in range(20)]
     assert all(next(watch).status == health_pb2.HealthCheckResponse.SERVING for watch in watches)
     done = threading.Event()
 
@@ -152,3 +157,42 @@ def test_a_stop_does_not_wait_for_ever(make_service: object) -> None:
     with pytest.raises(grpc.RpcError):
         call.result()
     slow.go.set()
+
+
+def _open_calls_without_a_message(port: int, count: int) -> socket.socket:
+    """Open calls of Predict over one connection, by hand, and send none of their messages."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return struct.pack("!I", len(payload))[1:] + struct.pack("!BBI", kind, flags, stream) + payload
+
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/inference.v1.InferenceService/Predict",
+        ":authority": "test",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(
+        b"\x00" + bytes([len(key)]) + key.encode() + bytes([len(value)]) + value.encode()
+        for key, value in headers.items()
+    )
+    connection = socket.create_connection(("127.0.0.1", port))
+    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    connection.sendall(opening + b"".join(frame(1, 4, 1 + 2 * n, block) for n in range(count)))
+    return connection
+
+
+def test_calls_without_a_message_take_no_thread_from_others(make_service: object) -> None:
+    """Callers that open calls and send nothing cannot keep the threads that others need."""
+    running = make_service()
+    with _open_calls_without_a_message(running.service.grpc_port, 40):
+        _wait_for_in_flight(running, 40)
+        for _ in range(3):
+            assert running.stub.Predict(REQUEST, timeout=10).predictions
+    deadline = time.monotonic() + 10
+    while running.service.plane.admission.in_flight:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    line = 'ml_request_count_total{code="CANCELLED",method="Predict",track="stable"} 40.0'
+    assert line in running.metrics()

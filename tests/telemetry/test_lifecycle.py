@@ -114,3 +114,30 @@ def test_the_handlers_of_before_come_back() -> None:
     with StopSignals():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+SIGNAL_IN_ANOTHER_THREAD = """
+import signal, threading, time
+from telemetry import StopSignals
+with StopSignals() as signals:
+    # Blocked in the main thread, so the kernel has to choose one of the others.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("ready", flush=True)
+    signals.wait()
+    print("draining", signals.received, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_signal_may_reach_any_thread() -> None:
+    """Both signals work when the kernel gives them to a thread that is not the main one, which sleeps."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGNAL_IN_ANOTHER_THREAD], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "draining True\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM

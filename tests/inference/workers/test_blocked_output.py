@@ -1,0 +1,73 @@
+"""Standard output that nobody reads."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from protos.inference.v1 import inference_pb2 as pb
+from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+#: As many as one request may have. Of such calls a queue of 8 million numbers holds 15.
+ROWS = 65_536
+CALLS = 150
+DROPPED = 'ml_prediction_events_total{outcome="dropped"}'
+
+
+def test_an_unread_standard_output_stops_no_worker(bundle: Path, unused_ports: tuple[int, int]) -> None:
+    """With a full pipe requests are answered, the workers drop and count events, and the server still ends."""
+    grpc_port, http_port = unused_ports
+    environment = {
+        **os.environ,
+        "SERVER_WORKERS": "2",
+        "GRPC_HOST": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1",
+        "GRPC_PORT": str(grpc_port),
+        "HTTP_PORT": str(http_port),
+        "MODEL_SOURCE": "local",
+        "MODEL_PATH": str(bundle),
+        "MODEL_CACHE_DIR": str(bundle.parent.parent / "cache"),
+        "PYTHONPATH": str(ROOT),
+        "DRAIN_DELAY_SECONDS": "0",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "inference"], env=environment, stdout=subprocess.PIPE)
+    try:
+        address = f"http://127.0.0.1:{http_port}"
+        _wait_until_ready(address)
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            stub = InferenceServiceStub(channel)
+            tensor = pb.RowTensor(row_count=ROWS, column_count=4, float32_values=bytes(ROWS * 4 * 4))
+            request = pb.PredictRequest(tensor=tensor)
+            for _ in range(CALLS):
+                stub.Predict(request, timeout=20)
+        text = httpx.get(f"{address}/metrics", timeout=20).text
+        assert f'ml_request_count_total{{code="OK",method="Predict",track="stable"}} {CALLS}.0' in text
+        dropped = next(line for line in text.splitlines() if DROPPED in line)
+        assert float(dropped.rpartition(" ")[2]) > 0
+        process.terminate()
+        assert process.wait(40) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _wait_until_ready(address: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if httpx.get(f"{address}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
