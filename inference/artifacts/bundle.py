@@ -1,11 +1,11 @@
 """Read a bundle: nothing of it is believed before it is compared with its digest."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import orjson
 from google.protobuf import json_format
 
 from inference.artifacts.manifest import MANIFEST_FILE, METRICS_FILE, parse_manifest
@@ -70,11 +70,11 @@ def _read_metrics(path: Path, manifest: ModelManifest) -> ModelMetrics | None:
     if METRICS_FILE not in {file.path for file in manifest.files}:
         return None
     try:
-        fields = json.loads(_read(path, METRICS_FILE))
+        fields = orjson.loads(_read(path, METRICS_FILE))
         if not isinstance(fields, dict):
             raise ValueError(f"it is a {type(fields).__name__}")
         return json_format.ParseDict(fields, ModelMetrics(), ignore_unknown_fields=True)
-    except (ValueError, RecursionError, json_format.ParseError) as error:
+    except (ValueError, json_format.ParseError) as error:
         raise BundleError(str(path), f"{METRICS_FILE} is not a ModelMetrics message: {error}") from error
 
 

@@ -1,6 +1,5 @@
 """The routes of the HTTP gateway."""
 
-import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -10,19 +9,22 @@ from anyio import CapacityLimiter, to_thread
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.core import DataPlane, is_shadow
 from inference.gateway.admin import asked_model_uri
+from inference.gateway.answering import Answering, Asked, address_of
 from inference.gateway.docs import docs_routes
 from inference.gateway.health import HealthReport
 from inference.gateway.predictions import call_of, content_of
 from inference.gateway.replies import BodyTooLargeError, error_reply, failure_reply, json_reply, read_body
+from inference.gateway.v2 import OpenInferenceGateway
 from inference.metrics import Metrics
+from inference.oip import OpenInference
 from inference.roster import Roster
-from inference.status import failure_of
+from inference.status import Failure, failure_of
 from inference.swap import SwapRecord
 from inference.tokens import TokenGuard
 from inference.tracing import http_operation
@@ -38,7 +40,7 @@ _MAX_ADMIN_BODY_BYTES: Final = 16 * 1024
 _MAX_WAITING_CHANGES: Final = 8
 _PREDICT: Final = http_operation("POST", "/predict")
 _PATHS: Final = (
-    "/health, /health/live, /health/ready, /metrics, /predict, /docs, /openapi.json, "
+    "/health, /health/live, /health/ready, /metrics, /predict, /v2, /docs, /openapi.json, "
     "/admin/reload, /admin/rollback"
 )
 
@@ -65,17 +67,23 @@ class Gateway:
         self._plane = plane
         self._roster = roster
         self._health = health
-        self._metrics = metrics
         self._registry: CollectorRegistry = metrics.exposed
-        self._track = track
-        self._max_body_bytes = max_body_bytes
-        self._guard = guard
         self._admin_guard = admin_guard
         self._docs = docs_routes(plane, guard=guard, grpc_port=grpc_port, grpc_tls=grpc_tls)
-        self._kind = metrics.http_kind("Predict")
+        answering = Answering(plane, metrics, guard, track=track, max_body_bytes=max_body_bytes)
+        self._answering = answering
+        self._headers = answering.headers
+        self._asked = Asked(metrics.http_kind("Predict"), _PREDICT, self._answer, self._fail)
+        self._open_inference = OpenInferenceGateway(
+            OpenInference(plane, roster, track=track),
+            answering,
+            metrics.http_kind("ModelInfer"),
+            guard,
+            admin_guard,
+        )
         self._admin_limiter: CapacityLimiter | None = None
         self.app: Final = Starlette(
-            routes=[*self._routes(), *self._docs],
+            routes=[*self._routes(), *self._open_inference.routes(), *self._docs],
             exception_handlers={HTTPException: _http_error, Exception: _defect},
         )
         self.app.router.redirect_slashes = False
@@ -113,51 +121,18 @@ class Gateway:
         return Response(body, headers={"content-type": content_type})
 
     async def _predict(self, request: Request) -> Response:
-        arrived = time.perf_counter()
-        request_id = choose_correlation_id(request.headers)
-        correlation_id.set(request_id)
-        self._plane.tracing.start(_PREDICT, request.headers, arrived, request_id)
-        admission = self._plane.admission
-        kept_bytes = 0
-        admission.enter()
-        try:
-            self._guard.check(request.headers, lambda: _address(request))
-            if admission.over:
-                raise admission.refusal()
-            kept_bytes = _announced_bytes(request, self._max_body_bytes)
-            admission.keep(kept_bytes)
-            body = await read_body(request, self._max_body_bytes)
-            content, version = await to_thread.run_sync(
-                self._answer, body, request_id, is_shadow(request.headers)
-            )
-        except BodyTooLargeError as error:
-            self._record("RESOURCE_EXHAUSTED", 413, arrived, request_id)
-            return error_reply(413, "RESOURCE_EXHAUSTED", str(error), headers=self._headers(request_id))
-        except ClientDisconnect:
-            self._record("CANCELLED", 499, arrived, request_id)
-            return Response(status_code=499)  # nobody reads it
-        except Exception as error:  # noqa: BLE001  # the edge of the process
-            self._metrics.shed_by(error)
-            failure = failure_of(error, request_id)
-            self._record(failure.code.name, failure.http_status, arrived, request_id)
-            return self._failed(error, request_id)
-        finally:
-            admission.leave()
-            admission.let_go(kept_bytes)
-        self._record("OK", 200, arrived, request_id)
-        return json_reply(content, headers=self._headers(request_id, version))
+        return await self._answering.predict(request, self._asked)
 
-    def _answer(self, body: bytes, request_id: str, shadow: bool) -> tuple[dict[str, object], str]:
-        answer = self._plane.predict(call_of(body, request_id, shadow=shadow))
-        return content_of(answer), answer.generation.version
+    def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
+        answer = self._plane.predict(call_of(body, request_id, shadow=is_shadow(request.headers)))
+        return json_reply(content_of(answer), headers=self._headers(request_id, answer.generation.version))
 
-    def _record(self, code: str, http_status: int, arrived: float, request_id: str) -> None:
-        self._metrics.ledger.record(self._kind, code, time.perf_counter() - arrived, request_id)
-        self._plane.tracing.end(code, http_status)
+    def _fail(self, failure: Failure, request_id: str) -> Response:
+        return failure_reply(failure, self._headers(request_id))
 
     async def _reload(self, request: Request) -> Response:
         try:
-            self._admin_guard.check(request.headers, lambda: _address(request))
+            self._admin_guard.check(request.headers, lambda: address_of(request))
             uri = asked_model_uri(await read_body(request, _MAX_ADMIN_BODY_BYTES))
         except BodyTooLargeError as error:
             return error_reply(413, "RESOURCE_EXHAUSTED", str(error))
@@ -167,7 +142,7 @@ class Gateway:
 
     async def _rollback(self, request: Request) -> Response:
         try:
-            self._admin_guard.check(request.headers, lambda: _address(request))
+            self._admin_guard.check(request.headers, lambda: address_of(request))
         except Exception as error:  # noqa: BLE001  # the edge of the process
             return self._failed(error, choose_correlation_id(request.headers))
         return await self._change(request, self._roster.rollback)
@@ -190,22 +165,6 @@ class Gateway:
         if failure.is_defect:
             _log.error("request failed", exc_info=error)
         return failure_reply(failure, self._headers(request_id))
-
-    def _headers(self, request_id: str, version: str | None = None) -> dict[str, str]:
-        serving = self._plane.serving
-        version = version or (serving.version if serving is not None else None)
-        shown = {"x-model-version": version} if version else {}
-        return {**shown, "x-deployment-track": self._track, "x-request-id": request_id}
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
-
-
-def _announced_bytes(request: Request, at_most: int) -> int:
-    """Return how many bytes of body to count before it is read: without a length it may be the most."""
-    announced = request.headers.get("content-length", "")
-    return min(int(announced), at_most) if announced.isdecimal() else at_most
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

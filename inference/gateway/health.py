@@ -10,8 +10,8 @@ from inference.artifacts import Repository
 from inference.core import DataPlane
 from inference.generation import Generation
 from inference.roster import Roster
-from inference.shadow import Shadow
 from inference.rpc.tls import Certificates
+from inference.shadow import Shadow
 from inference.swap import Swapper, SwapRecord
 from inference.workers.fleet import WorkerFleet
 from protos.inference.v1.manifest_pb2 import Task

@@ -29,11 +29,14 @@ class Datatype(NamedTuple):
     def numbers_of(self, elements: "NDArray[np.generic]") -> Numbers:
         """Return elements, in the form of raw contents, as numbers."""
         if self.name == "BF16":  # the upper half of a 32-bit float
-            return (elements.astype("<u4") << 16).view("<f4")
-        if self.name in ("FP32", "FP64"):
-            return elements  # type: ignore[return-value]  # they are floats already
+            widened: NDArray[np.float32] = (elements.astype("<u4") << 16).view("<f4")
+            return widened
+        if self.name == "FP64":
+            return elements.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore"):  # a signalling nan is refused later, with its place
-            return elements.astype(np.float32 if self.name == "FP16" else np.float64)
+            if self.name in ("FP16", "FP32"):
+                return elements.astype(np.float32, copy=False)
+            return elements.astype(np.float64)
 
 
 def _whole(name: str, code: str) -> Datatype:

@@ -73,12 +73,15 @@ class Texts:
         self._place = place
 
     def mismatch(self, count: int) -> Violation | None:
+        """Say that there are not `count` texts."""
         return miscounted(len(self._texts), count, self._place)
 
     def decode(self, count: int) -> Decoded:
+        """Refuse each text."""
         return Decoded(np.zeros(count), [*islice(self._refused(self._texts), MAX_VIOLATIONS)])
 
     def place(self, index: int) -> str:
+        """Return the path of one text."""
         return f"{self._place}[{index}]"
 
     def _refused(self, texts: Sequence[object]) -> Iterator[Violation]:
@@ -106,7 +109,9 @@ class _RawTexts(Texts):
         while at < len(self._data) and len(texts) < count:
             start = at + _LENGTH.size
             if start > len(self._data):
-                return self._broken(count, f"found {len(self._data) - at} bytes where a length is expected", at)
+                return self._broken(
+                    count, f"found {len(self._data) - at} bytes where a length is expected", at
+                )
             (length,) = _LENGTH.unpack_from(self._data, at)
             at = start + length
             if at > len(self._data):

@@ -6,8 +6,9 @@ feature, named after it, of the shape (rows) or (rows, 1), in any order and each
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -24,7 +25,8 @@ _MAX_ELEMENTS: Final = 2**63 - 1
 _SIZES_SHOWN: Final = 8
 
 
-class InputTensor(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class InputTensor:
     """One input, its shape and the number of its elements checked."""
 
     #: Which of the inputs of the request it is.
@@ -128,7 +130,7 @@ class _Table:
             found = f"found {_shown(self._tensor.shape)}, {expected}"
             return Decoded(np.empty((0, column_count)), [Violation("inputs[0].shape", found)])
         numbers, violations = self._tensor.elements.decode(self._tensor.count)
-        return Decoded(numbers.reshape(self.row_count, column_count), violations)  # type: ignore[arg-type]  # either
+        return Decoded(numbers.reshape(self.row_count, column_count), violations)
 
     def place(self, row: int, column: int) -> str:
         return self._tensor.elements.place(row * self._width + column)
@@ -145,7 +147,9 @@ class _Columns:
         return self._tensors[0].shape[0]
 
     def decode(self, column_count: int) -> Decoded:
-        if len(self._tensors) != column_count:  # then the names, which differ, cannot be those of the features
+        if (
+            len(self._tensors) != column_count
+        ):  # then the names, which differ, cannot be those of the features
             return Decoded(np.empty((0, column_count)))
         decoded = [tensor.elements.decode(self.row_count) for tensor in self._tensors]
         numbers = np.stack([column.numbers for column in decoded], axis=1).astype(np.float64)
@@ -171,7 +175,9 @@ def _element_count(shape: Sequence[int], place: str) -> int:
 def _no_column(tensor: InputTensor, rows: int) -> Violation | None:
     if tensor.shape in ((rows,), (rows, 1)):
         return None
-    expected = f"expected [{rows}] or [{rows}, 1], as there is one tensor a feature and inputs[0] has {rows} rows"
+    expected = (
+        f"expected [{rows}] or [{rows}, 1], as there is one tensor a feature and inputs[0] has {rows} rows"
+    )
     return Violation(f"inputs[{tensor.index}].shape", f"found {_shown(tensor.shape)}, {expected}")
 
 

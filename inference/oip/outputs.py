@@ -67,8 +67,10 @@ def check_outputs(asked: Iterable[RequestedOutput], names: Sequence[str]) -> Non
         elif seen.setdefault(output.name, index) != index:
             again = f"found {quoted(output.name)} again, it is outputs[{seen[output.name]}].name too"
             violations.append(Violation(f"{place}.name", again))
-        for refused in sorted(_REFUSED_PARAMETERS.keys() & output.parameters):
-            violations.append(Violation(f"{place}.parameters.{refused}", _REFUSED_PARAMETERS[refused]))
+        violations += [
+            Violation(f"{place}.parameters.{refused}", _REFUSED_PARAMETERS[refused])
+            for refused in sorted(_REFUSED_PARAMETERS.keys() & output.parameters)
+        ]
         if len(violations) >= MAX_VIOLATIONS:
             break
     if violations:

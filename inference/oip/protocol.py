@@ -97,7 +97,9 @@ class OpenInference:
         _check_name(name, place)
         if parameters:
             found = "not offered: models come from the registry as they are"
-            raise InvalidRequestError([Violation(f"parameters.{each[:64]}", found) for each in parameters[:20]])
+            raise InvalidRequestError(
+                [Violation(f"parameters.{each[:64]}", found) for each in parameters[:20]]
+            )
         self._repository.load(name)
 
     def unload(self, name: str, place: str) -> None:

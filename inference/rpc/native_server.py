@@ -57,6 +57,8 @@ class _Served(NamedTuple):
     #: What answers instead when too many wait already; None for methods that are never refused.
     refusal: _Behaviour | None
     unanswered: Callable[[float], None]
+    #: Whether a call may take seconds, and so needs a thread that nothing else waits for.
+    slow: bool
 
 
 class NativeServer:
@@ -88,6 +90,7 @@ class NativeServer:
         self.port: Final = self._front.bound_port
         self._work_pool = WorkPool(plane.admission)
         self._lookup_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-lookup")
+        self._slow_pool = ThreadPoolExecutor(1, thread_name_prefix="rpc-slow")
         self._side = self._make_side(metrics, tuple(services))
         self._health = self._side.health
         unary = Unary(plane, metrics, track=track)
@@ -123,7 +126,7 @@ class NativeServer:
 
         refusal = None if route.refusal is None else route.refusal.unary_unary
         behaviour: Any = route.handler.unary_unary  # never None, since all our methods are unary
-        return _Served(f"/{service}/{method.name}", kind, behaviour, refusal, unanswered)
+        return _Served(f"/{service}/{method.name}", kind, behaviour, refusal, unanswered, method.slow)
 
     def start(self) -> None:
         """Accept calls; health says NOT_SERVING for our services until `serve`."""
@@ -159,7 +162,8 @@ class NativeServer:
             context.end()
         self._side.stop()
         self._work_pool.shutdown()
-        self._lookup_pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._lookup_pool, self._slow_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         return self._admission.in_flight == 0
 
     def _all_taken(self) -> bool:
@@ -206,7 +210,8 @@ class NativeServer:
             sentence = "too many calls are open; try again"
             self._turn_away(served, context, grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
         else:
-            self._lookup_pool.submit(self._run, served.behaviour, payload, context)
+            pool = self._slow_pool if served.slow else self._lookup_pool
+            pool.submit(self._run, served.behaviour, payload, context)
 
     def _turn_away(
         self, served: _Served, context: NativeContext, code: grpc.StatusCode, sentence: str

@@ -53,7 +53,7 @@ class _Typed:
     def decode(self, count: int) -> Decoded:
         datatype = self._datatype
         if datatype.name in ("FP32", "FP64"):
-            return Decoded(np.fromiter(self._values, datatype.raw, count))  # type: ignore[arg-type]  # floats
+            return Decoded(np.fromiter(self._values, datatype.raw, count))
         # Wider than the datatype, as the field is: what does not fit is told, not wrapped around.
         wide = np.uint64 if datatype.name == "UINT64" else np.int64
         elements = np.fromiter(self._values, wide, count)

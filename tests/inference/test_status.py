@@ -1,6 +1,7 @@
 """The one table from errors to statuses."""
 
 import inspect
+from pathlib import Path
 
 import grpc
 import pytest
@@ -27,6 +28,7 @@ CASES = [
     (errors.AbandonedError(), "CANCELLED", 499),
     (errors.RegistryUnavailableError("http://r", "down"), "UNAVAILABLE", 503),
     (errors.CacheError("/c", "full"), "INTERNAL", 500),
+    (errors.CertificateError(Path("cert.pem"), "no such file"), "INTERNAL", 500),
     (ZeroDivisionError("secret detail"), "INTERNAL", 500),
 ]
 

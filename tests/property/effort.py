@@ -22,7 +22,7 @@ _UNHURRIED: Final = {
         HealthCheck.data_too_large,
     ],
 }
-for _name, _converted, _served in (("quick", 60, 25), ("long", 3000, 1000)):
+for _name, _converted, _served in (("quick", 60, 25), ("long", 3000, 2000)):
     settings.register_profile(f"{_name}-converting", max_examples=_converted, **_UNHURRIED)  # type: ignore[arg-type]
     settings.register_profile(f"{_name}-serving", max_examples=_served, **_UNHURRIED)  # type: ignore[arg-type]
 

@@ -1,6 +1,7 @@
 """A server process that is fed with anything, and what must hold of it whatever it was fed with."""
 
 import json
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ PREDICT_METHOD: Final = "/inference.v1.InferenceService/Predict"
 INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 #: Long enough for two busy cores; whoever needs longer hangs.
 PATIENCE_SECONDS: Final = 20.0
+#: How long an answer may take that is not waited for.
+_MOMENT_SECONDS: Final = 0.05
 #: What the server may grow by while it is fed; one request is 256 KiB at most.
 _MAX_GROWTH_BYTES: Final = 200 * 1024 * 1024
 #: A refusal is for a person to read; no caller makes it large.
@@ -103,15 +106,20 @@ class Server:
         return response.status_code
 
     def exchange(self, data: bytes) -> bytes:
-        """Send any bytes to the HTTP port, say that there are no more, and return all that comes back."""
+        """Send any bytes to the HTTP port, say that there are no more, and return all that comes back.
+
+        A caller that ends its side at once is taken to have gone, so there is a moment for the answer first.
+        """
         with socket.create_connection(("127.0.0.1", self.http_port), PATIENCE_SECONDS) as connection:
             answer = b""
             try:
                 connection.sendall(data)
+                if select.select([connection], [], [], _MOMENT_SECONDS)[0]:
+                    answer = connection.recv(65536)
                 connection.shutdown(socket.SHUT_WR)
                 while received := connection.recv(65536):
                     answer += received
-            except (ConnectionResetError, BrokenPipeError):  # it did not want to read on
+            except ConnectionError:  # it did not want to read on
                 pass
         return answer
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inference.artifacts.manifest import parse_manifest
 from inference.artifacts.model_uri import ModelUri, parse_model_uri
-from inference.errors import InvalidRequestError, ModelNotFoundError
+from inference.errors import BundleError, InvalidRequestError, ModelNotFoundError
 from inference.gateway.admin import asked_model_uri
 from inference.settings import Settings
 from protos.inference.v1.manifest_pb2 import ModelManifest
@@ -110,6 +110,12 @@ def test_a_manifest_with_any_value_in_any_field_is_parsed_or_refused(data: st.Da
                 break
             place = place[key]
     check_manifest(json.dumps(fields).encode())
+
+
+def test_half_a_surrogate_pair_is_no_json() -> None:
+    """JSON text may spell what UTF-8 has no bytes for; protobuf, given that as the name of a field, fails."""
+    with pytest.raises(BundleError, match=r"manifest\.json is not a JSON object"):
+        parse_manifest(MANIFEST.replace(b'"git_commit"', rb'"\ud800"'), "b")
 
 
 def test_a_sound_manifest_is_taken() -> None:

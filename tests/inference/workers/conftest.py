@@ -156,7 +156,7 @@ class Load:
             stub = InferenceServiceStub(channel)
             while not self._stop.is_set():
                 try:
-                    answer = stub.Predict(REQUEST, timeout=10)
+                    answer = stub.Predict(REQUEST, timeout=10, wait_for_ready=True)
                 except grpc.RpcError as error:
                     caller.errors.append(error.code())
                     continue

@@ -1,0 +1,236 @@
+"""Tensors of the Open Inference Protocol in JSON, with or without their elements as bytes after it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from inference.errors import InvalidRequestError, Violation
+from inference.oip import (
+    Datatype,
+    Elements,
+    InputTensor,
+    OutputTensor,
+    RequestedOutput,
+    Texts,
+    input_tensor,
+    miscounted,
+    out_of_bounds,
+    raw_elements,
+    raw_of,
+    read_each,
+)
+from inference.rows import MAX_VIOLATIONS, Decoded, quoted
+
+__all__ = ["Inference", "read_inference", "written_outputs"]
+
+#: Parameter with the number of bytes that an input or output takes after the JSON.
+_BINARY_SIZE: Final = "binary_data_size"
+#: How deep lists of data may be nested: as deep as a shape is long.
+_MAX_DEPTH: Final = 2
+
+
+class Inference:
+    """A request, its JSON read; the tensors are decoded when they are asked for."""
+
+    def __init__(self, content: Mapping[str, Any], binary: bytes) -> None:
+        self._content = content
+        self._binary = binary
+        self.id: Final = _text(content.get("id", ""), "id")
+
+    @property
+    def input_count(self) -> int:
+        """Number of inputs."""
+        return len(_list(self._content.get("inputs"), "inputs"))
+
+    @property
+    def outputs(self) -> list[RequestedOutput]:
+        """The outputs that are asked for."""
+        return [
+            RequestedOutput(_text(output.get("name"), f"{place}.name"), frozenset(_parameters(output, place)))
+            for output, place in self._each("outputs")
+        ]
+
+    @property
+    def binary_outputs(self) -> frozenset[str] | None:
+        """Names of the outputs to be sent as bytes; None means all."""
+        if _parameters(self._content, "body").get("binary_data_output") is True:
+            named = {
+                _text(output.get("name"), f"{place}.name")
+                for output, place in self._each("outputs")
+                if _parameters(output, place).get("binary_data") is not False
+            }
+            return frozenset(named) if named else None
+        return frozenset(
+            _text(output.get("name"), f"{place}.name")
+            for output, place in self._each("outputs")
+            if _parameters(output, place).get("binary_data") is True
+        )
+
+    def inputs(self) -> list[InputTensor]:
+        """Return the inputs. Raises `InvalidRequestError`."""
+        tensors = [*self._each("inputs")]
+        offsets = self._offsets(tensors)
+
+        def read(index: int) -> InputTensor:
+            tensor, place = tensors[index]
+
+            def elements_of(datatype: Datatype) -> Elements:
+                found = offsets[index]
+                if found is None:
+                    return _json_elements(tensor.get("data"), datatype, f"{place}.data")
+                if "data" in tensor:
+                    raise _invalid(f"{place}.data", f"found data beside {_BINARY_SIZE}, expected one of them")
+                return raw_elements(self._binary[found[0] : found[1]], datatype, f"{place} (binary)")
+
+            name = _text(tensor.get("name"), f"{place}.name")
+            return input_tensor(
+                index, name, tensor.get("datatype"), _shape(tensor.get("shape"), place), elements_of
+            )
+
+        return read_each(len(tensors), read)
+
+    def _offsets(self, tensors: Sequence[tuple[Mapping[str, Any], str]]) -> list[tuple[int, int] | None]:
+        offsets: list[tuple[int, int] | None] = []
+        at = 0
+        for tensor, place in tensors:
+            size = _parameters(tensor, place).get(_BINARY_SIZE)
+            if size is None:
+                offsets.append(None)
+                continue
+            if type(size) is not int or not 0 <= size <= len(self._binary) - at:
+                expected = f"expected a number of bytes up to {len(self._binary) - at}, as many as are left"
+                raise _invalid(f"{place}.parameters.{_BINARY_SIZE}", f"found {quoted(size)}, {expected}")
+            offsets.append((at, at + size))
+            at += size
+        if at != len(self._binary):
+            raise _invalid("body", f"has {len(self._binary) - at} bytes after the JSON that no input takes")
+        return offsets
+
+    def _each(self, field: str) -> list[tuple[Mapping[str, Any], str]]:
+        found = _list(self._content.get(field, []), field)
+        return [
+            (_object(tensor, f"{field}[{index}]"), f"{field}[{index}]") for index, tensor in enumerate(found)
+        ]
+
+
+def read_inference(body: bytes, header_length: str | None) -> Inference:
+    """Read a request; `header_length` says how many of its bytes are JSON. Raises `InvalidRequestError`."""
+    length = len(body)
+    if header_length is not None:
+        if not header_length.isdecimal() or int(header_length) > length:
+            found = f"found {quoted(header_length)}, expected a number up to {length}, the length of the body"
+            raise _invalid("Inference-Header-Content-Length", found)
+        length = int(header_length)
+    try:
+        content = orjson.loads(body[:length])
+    except orjson.JSONDecodeError as error:
+        raise _invalid("body", f"is not JSON: {error}") from None
+    return Inference(_object(content, "body"), body[length:])
+
+
+def written_outputs(
+    tensors: Sequence[OutputTensor], binary: frozenset[str] | None
+) -> tuple[list[dict[str, object]], bytes]:
+    """Return the outputs as JSON, and the bytes that follow it for those in `binary`; None means all."""
+    written: list[dict[str, object]] = []
+    after = []
+    for tensor in tensors:
+        output: dict[str, object] = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+        }
+        if binary is None or tensor.name in binary:
+            after.append(raw_of(tensor))
+            output["parameters"] = {_BINARY_SIZE: len(after[-1])}
+        else:
+            values = tensor.values
+            output["data"] = values if isinstance(values, list) else np.ascontiguousarray(values).ravel()
+        written.append(output)
+    return written, b"".join(after)
+
+
+class _JsonNumbers:
+    """Numbers in a list, flat by now."""
+
+    def __init__(self, values: Sequence[Any], datatype: Datatype, place: str) -> None:
+        self._values = values
+        self._datatype = datatype
+        self._place = place
+
+    def mismatch(self, count: int) -> Violation | None:
+        return miscounted(len(self._values), count, self._place)
+
+    def decode(self, count: int) -> Decoded:
+        types: set[type] = {int, bool} if self._datatype.name == "BOOL" else {int}
+        if not self._datatype.whole:
+            types.add(float)
+        if not set(map(type, self._values)) <= types:
+            return Decoded(np.zeros(count), [*islice(self._wrong(types), MAX_VIOLATIONS)])
+        wrong = out_of_bounds([*self._values], self._datatype, self.place)
+        if wrong:
+            return Decoded(np.zeros(count), wrong)
+        return Decoded(np.fromiter(map(float, self._values), np.float64, count))
+
+    def place(self, index: int) -> str:
+        return f"{self._place}[{index}]"
+
+    def _wrong(self, types: set[type]) -> Any:  # noqa: ANN401  # an iterator of violations
+        expected = f"expected a {'whole ' if self._datatype.whole else ''}number ({self._datatype.name})"
+        for index, value in enumerate(self._values):
+            if type(value) not in types:
+                yield Violation(self.place(index), f"found {quoted(value)}, {expected}")
+
+
+def _json_elements(data: object, datatype: Datatype, place: str) -> Elements:
+    values = _flat(_list(data, place), place)
+    return Texts(values, place) if datatype.raw is None else _JsonNumbers(values, datatype, place)
+
+
+def _flat(values: list[Any], place: str) -> list[Any]:
+    """Flatten lists in lists: the protocol allows data in the form of the shape."""
+    for _ in range(_MAX_DEPTH - 1):
+        if not any(type(value) is list for value in values):
+            return values
+        if not all(type(value) is list for value in values):
+            raise _invalid(place, "found lists beside elements, expected one of them")
+        values = [*chain.from_iterable(values)]
+    if any(type(value) is list for value in values):
+        raise _invalid(place, f"found lists nested deeper than {_MAX_DEPTH}")
+    return values
+
+
+def _shape(value: object, place: str) -> list[int]:
+    shape = _list(value, f"{place}.shape")
+    if not all(type(size) is int for size in shape):
+        raise _invalid(f"{place}.shape", "expected a list of whole numbers")
+    return shape
+
+
+def _parameters(holder: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    return _object(holder.get("parameters", {}), f"{place}.parameters")
+
+
+def _object(value: object, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _invalid(place, f"found {quoted(value)}, expected an object")
+    return value
+
+
+def _list(value: object, place: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _invalid(place, f"found {quoted(value)}, expected a list")
+    return value
+
+
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise _invalid(place, f"found {quoted(value)}, expected text")
+    return value
+
+
+def _invalid(place: str, description: str) -> InvalidRequestError:
+    return InvalidRequestError([Violation(place, description)])

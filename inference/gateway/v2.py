@@ -1,0 +1,187 @@
+"""The Open Inference Protocol v2 over HTTP."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inference.core import is_shadow
+from inference.gateway.answering import Answering, Asked, address_of
+from inference.gateway.replies import json_reply
+from inference.gateway.tensors import read_inference, written_outputs
+from inference.ledger import RequestKind
+from inference.oip import EXTENSIONS, SERVER_NAME, SERVER_VERSION, OpenInference
+from inference.status import Failure, failure_of
+from inference.tokens import TokenGuard
+from inference.tracing import http_operation
+from telemetry import choose_correlation_id
+
+__all__ = ["OpenInferenceGateway"]
+
+#: Says how many bytes of a body are JSON, when bytes of tensors follow.
+_JSON_LENGTH: Final = "inference-header-content-length"
+_INFER: Final = http_operation("POST", "/v2/models/{name}/infer")
+#: Threads in which loads wait for each other; those beyond wait without a thread.
+_MAX_WAITING_LOADS: Final = 4
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class OpenInferenceGateway:
+    """Converts, calls, converts back."""
+
+    def __init__(
+        self,
+        protocol: OpenInference,
+        answering: Answering,
+        kind: RequestKind,
+        guard: TokenGuard,
+        admin_guard: TokenGuard,
+    ) -> None:
+        self._protocol = protocol
+        self._answering = answering
+        self._asked = Asked(kind, _INFER, self._answer, self._fail)
+        self._guard = guard
+        self._admin_guard = admin_guard
+        self._limiter: CapacityLimiter | None = None
+
+    def routes(self) -> list[Route]:
+        """Return the routes, each with and without a slash at its end."""
+        open_guard = TokenGuard(None, variable="", required=False)
+        guarded, admin = self._guard, self._admin_guard
+        table: list[tuple[str, str, _Endpoint]] = [
+            ("/v2", "GET", self._quick(self._metadata, guarded)),
+            ("/v2/health/live", "GET", self._quick(self._live, open_guard)),
+            ("/v2/health/ready", "GET", self._quick(self._ready, open_guard)),
+            ("/v2/repository/index", "POST", self._quick(self._index, guarded)),
+            ("/v2/repository/models/{name}/load", "POST", self._slow(self._protocol_load, admin)),
+            ("/v2/repository/models/{name}/unload", "POST", self._slow(self._protocol_unload, admin)),
+        ]
+        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            table += [
+                (model, "GET", self._quick(self._model, guarded)),
+                (f"{model}/ready", "GET", self._quick(self._model_ready, open_guard)),
+                (f"{model}/infer", "POST", self._infer),
+            ]
+        return [
+            Route(written, endpoint, methods=[method])
+            for path, method, endpoint in table
+            for written in (path, path + "/")
+        ]
+
+    async def _infer(self, request: Request) -> Response:
+        return await self._answering.predict(request, self._asked)
+
+    def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
+        name, version = _asked_model(request)
+        inference = read_inference(body, request.headers.get(_JSON_LENGTH))
+        outputs = inference.outputs
+        self._protocol.expect(name, version, inference.input_count, outputs)
+        answer, tensors = self._protocol.infer(
+            name,
+            version,
+            inference.inputs(),
+            outputs,
+            correlation_id=request_id,
+            shadow=is_shadow(request.headers),
+        )
+        generation = answer.generation
+        written, after = written_outputs(tensors, inference.binary_outputs)
+        content: dict[str, object] = {
+            "model_name": generation.name,
+            "model_version": generation.version,
+            "parameters": {"event_id": answer.event_id},
+            "outputs": written,
+        }
+        if inference.id:
+            content["id"] = inference.id
+        headers = self._answering.headers(request_id, generation.version)
+        if not after:
+            return json_reply(content, headers=headers)
+        head = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Response(
+            head + after,
+            headers={**headers, _JSON_LENGTH: str(len(head))},
+            media_type="application/octet-stream",
+        )
+
+    def _fail(self, failure: Failure, request_id: str) -> Response:
+        """Return a failure in the form of the protocol: `error` is text."""
+        headers = self._answering.headers(request_id)
+        if failure.retry_ms is not None and failure.retry_ms >= 0:
+            headers["retry-after"] = str(-(-failure.retry_ms // 1000))
+        violations = [{"field": v.field, "description": v.description} for v in failure.violations]
+        content = {"error": failure.sentence, **({"violations": violations} if violations else {})}
+        return json_reply(content, failure.http_status, headers)
+
+    def _quick(self, answer: Callable[[Request], Response], guard: TokenGuard) -> _Endpoint:
+        async def endpoint(request: Request) -> Response:
+            try:
+                guard.check(request.headers, lambda: address_of(request))
+                return answer(request)
+            except Exception as error:  # noqa: BLE001  # the edge of the process
+                return self._failed(request, error)
+
+        return endpoint
+
+    def _slow(self, answer: Callable[[Request], Response], guard: TokenGuard) -> _Endpoint:
+        async def endpoint(request: Request) -> Response:
+            self._limiter = self._limiter or CapacityLimiter(_MAX_WAITING_LOADS)
+            try:
+                guard.check(request.headers, lambda: address_of(request))
+                return await to_thread.run_sync(answer, request, limiter=self._limiter)
+            except Exception as error:  # noqa: BLE001  # the edge of the process
+                return self._failed(request, error)
+
+        return endpoint
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        request_id = choose_correlation_id(request.headers)
+        return self._fail(failure_of(error, request_id), request_id)
+
+    def _metadata(self, _request: Request) -> Response:
+        return json_reply({"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})
+
+    def _live(self, _request: Request) -> Response:
+        return json_reply({"live": True})
+
+    def _ready(self, _request: Request) -> Response:
+        ready = self._protocol.ready
+        return json_reply({"ready": ready}, 200 if ready else 503)
+
+    def _index(self, _request: Request) -> Response:
+        return json_reply([entry._asdict() for entry in self._protocol.index(ready=False)])
+
+    def _model(self, request: Request) -> Response:
+        model = self._protocol.describe(*_asked_model(request))
+        return json_reply(
+            {
+                "name": model.name,
+                "versions": model.versions,
+                "platform": model.platform,
+                "inputs": [tensor._asdict() for tensor in model.inputs],
+                "outputs": [tensor._asdict() for tensor in model.outputs],
+                "properties": model.properties,
+            }
+        )
+
+    def _model_ready(self, request: Request) -> Response:
+        name, version = _asked_model(request)
+        ready = self._protocol.model_ready(name, version)
+        return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
+
+    def _protocol_load(self, request: Request) -> Response:
+        self._protocol.load(request.path_params["name"], "name")
+        return json_reply({})
+
+    def _protocol_unload(self, request: Request) -> Response:
+        self._protocol.unload(request.path_params["name"], "name")
+        return json_reply({})
+
+
+def _asked_model(request: Request) -> tuple[str, str]:
+    return request.path_params["name"], request.path_params.get("version", "")
