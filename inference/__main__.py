@@ -144,7 +144,13 @@ def _help() -> str:
     lines = [__doc__ or "", "Variables, each with its default:", ""]
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "none" if default is None else str(default).lower() if default is False else default
+        shown = (
+            "none"
+            if default is None or default == ()
+            else str(default).lower()
+            if default is False
+            else default
+        )
         lines.append(f"  {name.upper()} ({shown})")
         lines.extend(
             textwrap.wrap(field.description or "", 96, initial_indent="      ", subsequent_indent="      ")

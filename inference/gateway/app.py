@@ -19,8 +19,15 @@ from inference.gateway.answering import Answering, Asked, address_of
 from inference.gateway.docs import docs_routes
 from inference.gateway.health import HealthReport
 from inference.gateway.predictions import call_of, content_of
-from inference.gateway.replies import BodyTooLargeError, error_reply, failure_reply, json_reply, read_body
-from inference.gateway.v2 import OpenInferenceGateway
+from inference.gateway.replies import (
+    BodyTooLargeError,
+    error_reply,
+    failure_reply,
+    json_reply,
+    read_body,
+    sentence_reply,
+)
+from inference.gateway.v2 import OpenInferenceGateway, is_open_inference
 from inference.metrics import Metrics
 from inference.oip import OpenInference
 from inference.roster import Roster
@@ -169,13 +176,15 @@ class Gateway:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    code, sentence = "UNKNOWN", error.detail
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
-        sentence = f"{request.method} is not allowed here; allowed: {allowed}"
-        return error_reply(405, "UNIMPLEMENTED", sentence, headers=error.headers)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return error_reply(404, "NOT_FOUND", f"no such path; there are {_PATHS}")
-    return error_reply(error.status_code, "UNKNOWN", error.detail, headers=error.headers)
+        code, sentence = "UNIMPLEMENTED", f"{request.method} is not allowed here; allowed: {allowed}"
+    elif error.status_code == HTTPStatus.NOT_FOUND:
+        code, sentence = "NOT_FOUND", f"no such path; there are {_PATHS}"
+    if is_open_inference(request.url.path):
+        return sentence_reply(error.status_code, sentence, headers=error.headers)
+    return error_reply(error.status_code, code, sentence, headers=error.headers)
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -9,7 +9,16 @@ from starlette.responses import Response
 
 from inference.status import Code, Failure
 
-__all__ = ["BodyTooLargeError", "error_reply", "failure_reply", "json_reply", "read_body"]
+__all__ = [
+    "BodyTooLargeError",
+    "error_reply",
+    "failure_headers",
+    "failure_reply",
+    "json_reply",
+    "read_body",
+    "sentence_reply",
+    "violations_of",
+]
 
 _JSON: Final = "application/json"
 
@@ -43,15 +52,40 @@ def error_reply(
 
 def failure_reply(failure: Failure, headers: Mapping[str, str]) -> Response:
     """Return `failure` as JSON, with Retry-After where waiting helps."""
+    return error_reply(
+        failure.http_status,
+        failure.code.name,
+        failure.sentence,
+        violations=violations_of(failure),
+        headers=failure_headers(failure, headers),
+    )
+
+
+def sentence_reply(
+    status: int,
+    sentence: str,
+    *,
+    violations: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error in the form of the Open Inference Protocol, where `error` is text."""
+    content = {"error": sentence, **({"violations": violations} if violations else {})}
+    return json_reply(content, status, headers)
+
+
+def failure_headers(failure: Failure, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return `headers` and those that `failure` adds."""
     sent = dict(headers)
     if failure.retry_ms is not None and failure.retry_ms >= 0:
         sent["retry-after"] = str(-(-failure.retry_ms // 1000))  # whole seconds, rounded up
     if failure.code is Code.UNAUTHENTICATED:
         sent["www-authenticate"] = "Bearer"
-    violations = [{"field": v.field, "description": v.description} for v in failure.violations]
-    return error_reply(
-        failure.http_status, failure.code.name, failure.sentence, violations=violations, headers=sent
-    )
+    return sent
+
+
+def violations_of(failure: Failure) -> list[dict[str, str]]:
+    """Return the violations of `failure` as JSON has them."""
+    return [{"field": v.field, "description": v.description} for v in failure.violations]
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -1,35 +1,32 @@
 """Tensors of the Open Inference Protocol in JSON, with or without their elements as bytes after it."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from inference.errors import InvalidRequestError, Violation
+from inference.gateway.elements import json_elements
 from inference.oip import (
     Datatype,
     Elements,
     InputTensor,
     OutputTensor,
     RequestedOutput,
-    Texts,
     input_tensor,
-    miscounted,
-    out_of_bounds,
     raw_elements,
     raw_of,
     read_each,
 )
-from inference.rows import MAX_VIOLATIONS, Decoded, quoted
+from inference.rows import quoted
 
 __all__ = ["Inference", "read_inference", "written_outputs"]
 
 #: Parameter with the number of bytes that an input or output takes after the JSON.
 _BINARY_SIZE: Final = "binary_data_size"
-#: How deep lists of data may be nested: as deep as a shape is long.
-_MAX_DEPTH: Final = 2
+#: Digits of the largest number of bytes, 2^63; of far more digits Python makes no number at all.
+_MAX_DIGITS: Final = 19
 
 
 class Inference:
@@ -56,17 +53,14 @@ class Inference:
     @property
     def binary_outputs(self) -> frozenset[str] | None:
         """Names of the outputs to be sent as bytes; None means all."""
-        if _parameters(self._content, "body").get("binary_data_output") is True:
-            named = {
-                _text(output.get("name"), f"{place}.name")
-                for output, place in self._each("outputs")
-                if _parameters(output, place).get("binary_data") is not False
-            }
-            return frozenset(named) if named else None
+        every = _parameters(self._content, "body").get("binary_data_output") is True
+        asked = self._each("outputs")
+        if every and not asked:
+            return None
         return frozenset(
             _text(output.get("name"), f"{place}.name")
-            for output, place in self._each("outputs")
-            if _parameters(output, place).get("binary_data") is True
+            for output, place in asked
+            if _parameters(output, place).get("binary_data", every) is True
         )
 
     def inputs(self) -> list[InputTensor]:
@@ -76,19 +70,20 @@ class Inference:
 
         def read(index: int) -> InputTensor:
             tensor, place = tensors[index]
+            shape = _shape(tensor.get("shape"), place)
 
             def elements_of(datatype: Datatype) -> Elements:
                 found = offsets[index]
                 if found is None:
-                    return _json_elements(tensor.get("data"), datatype, f"{place}.data")
+                    return json_elements(
+                        _list(tensor.get("data"), f"{place}.data"), shape, datatype, f"{place}.data"
+                    )
                 if "data" in tensor:
                     raise _invalid(f"{place}.data", f"found data beside {_BINARY_SIZE}, expected one of them")
-                return raw_elements(self._binary[found[0] : found[1]], datatype, f"{place} (binary)")
+                return raw_elements(self._binary[found[0] : found[1]], datatype, f"{place}.binary_data")
 
             name = _text(tensor.get("name"), f"{place}.name")
-            return input_tensor(
-                index, name, tensor.get("datatype"), _shape(tensor.get("shape"), place), elements_of
-            )
+            return input_tensor(index, name, tensor.get("datatype"), shape, elements_of)
 
         return read_each(len(tensors), read)
 
@@ -120,14 +115,15 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
     """Read a request; `header_length` says how many of its bytes are JSON. Raises `InvalidRequestError`."""
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > length:
+        readable = header_length.isdecimal() and len(header_length) <= _MAX_DIGITS
+        if not readable or int(header_length) > length:
             found = f"found {quoted(header_length)}, expected a number up to {length}, the length of the body"
             raise _invalid("Inference-Header-Content-Length", found)
         length = int(header_length)
     try:
         content = orjson.loads(body[:length])
     except orjson.JSONDecodeError as error:
-        raise _invalid("body", f"is not JSON: {error}") from None
+        raise _invalid("body", _not_json(error)) from None
     return Inference(_object(content, "body"), body[length:])
 
 
@@ -153,54 +149,10 @@ def written_outputs(
     return written, b"".join(after)
 
 
-class _JsonNumbers:
-    """Numbers in a list, flat by now."""
-
-    def __init__(self, values: Sequence[Any], datatype: Datatype, place: str) -> None:
-        self._values = values
-        self._datatype = datatype
-        self._place = place
-
-    def mismatch(self, count: int) -> Violation | None:
-        return miscounted(len(self._values), count, self._place)
-
-    def decode(self, count: int) -> Decoded:
-        types: set[type] = {int, bool} if self._datatype.name == "BOOL" else {int}
-        if not self._datatype.whole:
-            types.add(float)
-        if not set(map(type, self._values)) <= types:
-            return Decoded(np.zeros(count), [*islice(self._wrong(types), MAX_VIOLATIONS)])
-        wrong = out_of_bounds([*self._values], self._datatype, self.place)
-        if wrong:
-            return Decoded(np.zeros(count), wrong)
-        return Decoded(np.fromiter(map(float, self._values), np.float64, count))
-
-    def place(self, index: int) -> str:
-        return f"{self._place}[{index}]"
-
-    def _wrong(self, types: set[type]) -> Any:  # noqa: ANN401  # an iterator of violations
-        expected = f"expected a {'whole ' if self._datatype.whole else ''}number ({self._datatype.name})"
-        for index, value in enumerate(self._values):
-            if type(value) not in types:
-                yield Violation(self.place(index), f"found {quoted(value)}, {expected}")
-
-
-def _json_elements(data: object, datatype: Datatype, place: str) -> Elements:
-    values = _flat(_list(data, place), place)
-    return Texts(values, place) if datatype.raw is None else _JsonNumbers(values, datatype, place)
-
-
-def _flat(values: list[Any], place: str) -> list[Any]:
-    """Flatten lists in lists: the protocol allows data in the form of the shape."""
-    for _ in range(_MAX_DEPTH - 1):
-        if not any(type(value) is list for value in values):
-            return values
-        if not all(type(value) is list for value in values):
-            raise _invalid(place, "found lists beside elements, expected one of them")
-        values = [*chain.from_iterable(values)]
-    if any(type(value) is list for value in values):
-        raise _invalid(place, f"found lists nested deeper than {_MAX_DEPTH}")
-    return values
+def _not_json(error: orjson.JSONDecodeError) -> str:
+    if error.doc[error.pos :].lstrip("-").startswith(("NaN", "Inf")):
+        return f"found nan or infinity (character {error.pos}), which JSON has no word for and no model takes"
+    return f"is not JSON: {error}"
 
 
 def _shape(value: object, place: str) -> list[int]:

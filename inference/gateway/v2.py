@@ -4,31 +4,49 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
+import structlog
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.core import is_shadow
+from inference.errors import InvalidRequestError, Violation
 from inference.gateway.answering import Answering, Asked, address_of
-from inference.gateway.replies import json_reply
+from inference.gateway.replies import (
+    BodyTooLargeError,
+    failure_headers,
+    json_reply,
+    read_body,
+    sentence_reply,
+    violations_of,
+)
+from inference.gateway.repository import RepositoryAsked, read_repository_request
 from inference.gateway.tensors import read_inference, written_outputs
 from inference.ledger import RequestKind
 from inference.oip import EXTENSIONS, SERVER_NAME, SERVER_VERSION, OpenInference
-from inference.status import Failure, failure_of
+from inference.rows import quoted
+from inference.status import Code, Failure, failure_of
 from inference.tokens import TokenGuard
 from inference.tracing import http_operation
-from telemetry import choose_correlation_id
+from telemetry import choose_correlation_id, correlation_id
 
-__all__ = ["OpenInferenceGateway"]
+__all__ = ["OpenInferenceGateway", "is_open_inference"]
+
+_ROOT: Final = "/v2"
 
 #: Says how many bytes of a body are JSON, when bytes of tensors follow.
 _JSON_LENGTH: Final = "inference-header-content-length"
 _INFER: Final = http_operation("POST", "/v2/models/{name}/infer")
 #: Threads in which loads wait for each other; those beyond wait without a thread.
 _MAX_WAITING_LOADS: Final = 4
+#: What is asked of the repository is a few parameters.
+_MAX_REPOSITORY_BODY_BYTES: Final = 16 * 1024
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
+_RepositoryAnswer = Callable[[Request, RepositoryAsked], Response]
+
+_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
 
 class OpenInferenceGateway:
@@ -57,9 +75,9 @@ class OpenInferenceGateway:
             ("/v2", "GET", self._quick(self._metadata, guarded)),
             ("/v2/health/live", "GET", self._quick(self._live, open_guard)),
             ("/v2/health/ready", "GET", self._quick(self._ready, open_guard)),
-            ("/v2/repository/index", "POST", self._quick(self._index, guarded)),
-            ("/v2/repository/models/{name}/load", "POST", self._slow(self._protocol_load, admin)),
-            ("/v2/repository/models/{name}/unload", "POST", self._slow(self._protocol_unload, admin)),
+            ("/v2/repository/index", "POST", self._repository(self._index, guarded, slow=False)),
+            ("/v2/repository/models/{name}/load", "POST", self._repository(self._load, admin, slow=True)),
+            ("/v2/repository/models/{name}/unload", "POST", self._repository(self._unload, admin, slow=True)),
         ]
         for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             table += [
@@ -77,6 +95,7 @@ class OpenInferenceGateway:
         return await self._answering.predict(request, self._asked)
 
     def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
+        _refuse_encoding(request)
         name, version = _asked_model(request)
         inference = read_inference(body, request.headers.get(_JSON_LENGTH))
         outputs = inference.outputs
@@ -110,13 +129,10 @@ class OpenInferenceGateway:
         )
 
     def _fail(self, failure: Failure, request_id: str) -> Response:
-        """Return a failure in the form of the protocol: `error` is text."""
-        headers = self._answering.headers(request_id)
-        if failure.retry_ms is not None and failure.retry_ms >= 0:
-            headers["retry-after"] = str(-(-failure.retry_ms // 1000))
-        violations = [{"field": v.field, "description": v.description} for v in failure.violations]
-        content = {"error": failure.sentence, **({"violations": violations} if violations else {})}
-        return json_reply(content, failure.http_status, headers)
+        headers = failure_headers(failure, self._answering.headers(request_id))
+        return sentence_reply(
+            failure.http_status, failure.sentence, violations=violations_of(failure), headers=headers
+        )
 
     def _quick(self, answer: Callable[[Request], Response], guard: TokenGuard) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -128,12 +144,16 @@ class OpenInferenceGateway:
 
         return endpoint
 
-    def _slow(self, answer: Callable[[Request], Response], guard: TokenGuard) -> _Endpoint:
+    def _repository(self, answer: _RepositoryAnswer, guard: TokenGuard, *, slow: bool) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
             self._limiter = self._limiter or CapacityLimiter(_MAX_WAITING_LOADS)
+            correlation_id.set(choose_correlation_id(request.headers))
             try:
                 guard.check(request.headers, lambda: address_of(request))
-                return await to_thread.run_sync(answer, request, limiter=self._limiter)
+                asked = read_repository_request(await read_body(request, _MAX_REPOSITORY_BODY_BYTES))
+                if slow:
+                    return await to_thread.run_sync(answer, request, asked, limiter=self._limiter)
+                return answer(request, asked)
             except Exception as error:  # noqa: BLE001  # the edge of the process
                 return self._failed(request, error)
 
@@ -141,7 +161,12 @@ class OpenInferenceGateway:
 
     def _failed(self, request: Request, error: Exception) -> Response:
         request_id = choose_correlation_id(request.headers)
-        return self._fail(failure_of(error, request_id), request_id)
+        if isinstance(error, BodyTooLargeError):
+            return self._fail(Failure(Code.RESOURCE_EXHAUSTED, 413, str(error)), request_id)
+        failure = failure_of(error, request_id)
+        if failure.is_defect:
+            _log.error("request failed", exc_info=error)
+        return self._fail(failure, request_id)
 
     def _metadata(self, _request: Request) -> Response:
         return json_reply({"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})
@@ -153,8 +178,8 @@ class OpenInferenceGateway:
         ready = self._protocol.ready
         return json_reply({"ready": ready}, 200 if ready else 503)
 
-    def _index(self, _request: Request) -> Response:
-        return json_reply([entry._asdict() for entry in self._protocol.index(ready=False)])
+    def _index(self, _request: Request, asked: RepositoryAsked) -> Response:
+        return json_reply([entry._asdict() for entry in self._protocol.index(ready=asked.ready)])
 
     def _model(self, request: Request) -> Response:
         model = self._protocol.describe(*_asked_model(request))
@@ -174,13 +199,25 @@ class OpenInferenceGateway:
         ready = self._protocol.model_ready(name, version)
         return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
 
-    def _protocol_load(self, request: Request) -> Response:
-        self._protocol.load(request.path_params["name"], "name")
+    def _load(self, request: Request, asked: RepositoryAsked) -> Response:
+        self._protocol.load(request.path_params["name"], "name", asked.parameters)
         return json_reply({})
 
-    def _protocol_unload(self, request: Request) -> Response:
+    def _unload(self, request: Request, _asked: RepositoryAsked) -> Response:
         self._protocol.unload(request.path_params["name"], "name")
         return json_reply({})
+
+
+def is_open_inference(path: str) -> bool:
+    """Tell whether errors at `path` are in the form of the protocol."""
+    return path == _ROOT or path.startswith(_ROOT + "/")
+
+
+def _refuse_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        found = f"found {quoted(encoding)}, expected none: send the body as it is"
+        raise InvalidRequestError([Violation("Content-Encoding", found)])
 
 
 def _asked_model(request: Request) -> tuple[str, str]:
