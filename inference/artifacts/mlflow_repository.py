@@ -22,8 +22,9 @@ __all__ = ["MlflowRepository"]
 log = structlog.stdlib.get_logger("inference.artifacts")
 
 #: A bundle that another process evicts between the end of the fetch and our mark is fetched again; that it
-#: happens three times in a row means that the cache is too small for the processes that share it.
-_TRIES: Final = 3
+#: happens ten times in a row means that the cache is too small for the processes that share it. (Three times
+#: in a row came about with three processes that fetch without a pause into a cache with room for two.)
+_TRIES: Final = 10
 
 
 class MlflowRepository:
@@ -132,7 +133,10 @@ class MlflowRepository:
             if fetched is not None:
                 break
         else:
-            reason = f"the bundle {reply.digest} vanished or changed right after it was fetched"
+            reason = (
+                f"the bundle {reply.digest} vanished or changed right after it was fetched, {_TRIES} times in a "
+                "row; the processes that share the cache need more than MODEL_CACHE_MAX_BYTES allows"
+            )
             raise CacheError(str(self._request.cache_dir), reason)
         self._require_good(fetched)
         self._remember(uri, record)

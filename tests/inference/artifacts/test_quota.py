@@ -199,8 +199,8 @@ def test_many_processes_in_a_small_cache(
     # It has one bundle, and is in the middle of the next
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
-    for process in processes:
-        output, errors = process.communicate(timeout=120)
+    ended = [(process, *process.communicate(timeout=120)) for process in processes]
+    for process, output, errors in ended:
         assert process.returncode == 0, errors.decode()
         lines = [line.split() for line in output.decode().splitlines()]
         found = [words[1] for words in lines if words[0] == "digest"]  # beside the log
