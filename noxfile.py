@@ -22,6 +22,8 @@ FUZZ_LOCK = ROOT / "requirements-fuzz.lock"
 CONFORMANCE_LOCK = ROOT / "requirements-conformance.lock"
 ENVIRONMENT = ROOT / ".nox" / "coalmine"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+#: Most tests wait for processes; beyond four at a time those would wait for processors.
+SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 PACKAGES = ("protos", "telemetry", "training", "inference", "drift", "rollout")
 CHECKED = (*PACKAGES, "benchmarks", "tests", "tasks.py", "noxfile.py")
 
@@ -56,9 +58,9 @@ def run(session: nox.Session, module: str, *arguments: str, patient: bool = Fals
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments after -- go to pytest."""
+    """Run the tests, some at a time; arguments after -- go to pytest (`-n 0`: one after the other)."""
     prepare(session)
-    run(session, "pytest", *session.posargs, patient=True)
+    run(session, "pytest", *SPREAD, *session.posargs, patient=True)
 
 
 @nox.session(venv_backend="none", default=False)
