@@ -61,7 +61,7 @@ class PredictionEvent(_message.Message):
     """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.ListValue]:
-        """Rows of numbers in the model's feature order."""
+        """Rows in the model's feature order: numbers, texts of categories, null for a missing value."""
 
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]:

@@ -22,33 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from protos.inference.v1 import manifest_pb2 as protos_dot_inference_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/inference/v1/inference.proto\x12\x0cinference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"protos/inference/v1/manifest.proto\"\x15\n\x03Row\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\\\n\tRowTensor\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x14\n\x0c\x63olumn_count\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x01\x12\x16\n\x0e\x66loat32_values\x18\x04 \x01(\x0c\"\x9c\x01\n\x0ePredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12\x1f\n\x04rows\x18\x04 \x03(\x0b\x32\x11.inference.v1.Row\x12\'\n\x06tensor\x18\x05 \x01(\x0b\x32\x17.inference.v1.RowTensor\"e\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x63lass_index\x18\x02 \x01(\x05\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x12\n\x05value\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"`\n\x11PredictionColumns\x12\x13\n\x0b\x63lass_index\x18\x01 \x03(\x05\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x0e\n\x06values\x18\x04 \x03(\x01\"\xc5\x01\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.inference.v1.Prediction\x12\x30\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x1f.inference.v1.PredictionColumns\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"<\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xed\x01\n\x10GetModelResponse\x12-\n\x08manifest\x18\x01 \x01(\x0b\x32\x1b.inference.v1.ModelManifest\x12+\n\x07metrics\x18\x02 \x01(\x0b\x32\x1a.inference.v1.ModelMetrics\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12\r\n\x05track\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12-\n\tloaded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa5\x01\n\x10InferenceService\x12\x46\n\x07Predict\x12\x1c.inference.v1.PredictRequest\x1a\x1d.inference.v1.PredictResponse\x12I\n\x08GetModel\x12\x1d.inference.v1.GetModelRequest\x1a\x1e.inference.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/inference/v1/inference.proto\x12\x0cinference.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"protos/inference/v1/manifest.proto\"@\n\x03Row\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12)\n\x05\x63\x65lls\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue\"\\\n\tRowTensor\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x14\n\x0c\x63olumn_count\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x01\x12\x16\n\x0e\x66loat32_values\x18\x04 \x01(\x0c\"\x9c\x01\n\x0ePredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12\x1f\n\x04rows\x18\x04 \x03(\x0b\x32\x11.inference.v1.Row\x12\'\n\x06tensor\x18\x05 \x01(\x0b\x32\x17.inference.v1.RowTensor\"e\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0b\x63lass_index\x18\x02 \x01(\x05\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x12\n\x05value\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"`\n\x11PredictionColumns\x12\x13\n\x0b\x63lass_index\x18\x01 \x03(\x05\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x0e\n\x06values\x18\x04 \x03(\x01\"\xc5\x01\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.inference.v1.Prediction\x12\x30\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x1f.inference.v1.PredictionColumns\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x05 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"<\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xed\x01\n\x10GetModelResponse\x12-\n\x08manifest\x18\x01 \x01(\x0b\x32\x1b.inference.v1.ModelManifest\x12+\n\x07metrics\x18\x02 \x01(\x0b\x32\x1a.inference.v1.ModelMetrics\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\t\x12\r\n\x05track\x18\x05 \x01(\t\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12-\n\tloaded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa5\x01\n\x10InferenceService\x12\x46\n\x07Predict\x12\x1c.inference.v1.PredictRequest\x1a\x1d.inference.v1.PredictResponse\x12I\n\x08GetModel\x12\x1d.inference.v1.GetModelRequest\x1a\x1e.inference.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.inference.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROW']._serialized_start=122
-  _globals['_ROW']._serialized_end=143
-  _globals['_ROWTENSOR']._serialized_start=145
-  _globals['_ROWTENSOR']._serialized_end=237
-  _globals['_PREDICTREQUEST']._serialized_start=240
-  _globals['_PREDICTREQUEST']._serialized_end=396
-  _globals['_PREDICTION']._serialized_start=398
-  _globals['_PREDICTION']._serialized_end=499
-  _globals['_PREDICTIONCOLUMNS']._serialized_start=501
-  _globals['_PREDICTIONCOLUMNS']._serialized_end=597
-  _globals['_PREDICTRESPONSE']._serialized_start=600
-  _globals['_PREDICTRESPONSE']._serialized_end=797
-  _globals['_GETMODELREQUEST']._serialized_start=799
-  _globals['_GETMODELREQUEST']._serialized_end=859
-  _globals['_GETMODELRESPONSE']._serialized_start=862
-  _globals['_GETMODELRESPONSE']._serialized_end=1099
-  _globals['_INFERENCESERVICE']._serialized_start=1102
-  _globals['_INFERENCESERVICE']._serialized_end=1267
+  _globals['_ROW']._serialized_start=152
+  _globals['_ROW']._serialized_end=216
+  _globals['_ROWTENSOR']._serialized_start=218
+  _globals['_ROWTENSOR']._serialized_end=310
+  _globals['_PREDICTREQUEST']._serialized_start=313
+  _globals['_PREDICTREQUEST']._serialized_end=469
+  _globals['_PREDICTION']._serialized_start=471
+  _globals['_PREDICTION']._serialized_end=572
+  _globals['_PREDICTIONCOLUMNS']._serialized_start=574
+  _globals['_PREDICTIONCOLUMNS']._serialized_end=670
+  _globals['_PREDICTRESPONSE']._serialized_start=673
+  _globals['_PREDICTRESPONSE']._serialized_end=870
+  _globals['_GETMODELREQUEST']._serialized_start=872
+  _globals['_GETMODELREQUEST']._serialized_end=932
+  _globals['_GETMODELRESPONSE']._serialized_start=935
+  _globals['_GETMODELRESPONSE']._serialized_end=1172
+  _globals['_INFERENCESERVICE']._serialized_start=1175
+  _globals['_INFERENCESERVICE']._serialized_end=1340
 # @@protoc_insertion_point(module_scope)

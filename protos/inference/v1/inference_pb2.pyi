@@ -6,6 +6,7 @@ Coalmine's own prediction service."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from protos.inference.v1 import manifest_pb2 as _manifest_pb2
@@ -22,23 +23,31 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Row(_message.Message):
-    """One row of features."""
+    """One row of features. Set either `values` or `cells`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """One number a column, in the order of `feature_names`, or of the model when no names are given."""
+        """One number a column, in the order of `feature_names`, or of the model when no names are given. NaN stands
+        for a missing value, where the feature may have one; the code of a category for its text.
+        """
+
+    @_builtins.property
+    def cells(self) -> _struct_pb2.ListValue:
+        """One cell a column, in the same order: a number, the text of a category, or null for a missing value."""
 
     def __init__(
         self,
         *,
         values: _abc.Iterable[_builtins.float] | None = ...,
+        cells: _struct_pb2.ListValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -64,7 +73,7 @@ class RowTensor(_message.Message):
     """row_count × column_count little-endian IEEE 754 binary32 numbers."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """row_count × column_count numbers."""
+        """row_count × column_count numbers: of a category its code, of a missing value NaN."""
 
     def __init__(
         self,

@@ -82,9 +82,11 @@ class _FeatureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureTy
     """A floating-point number."""
     FEATURE_TYPE_INTEGER: _FeatureType.ValueType  # 2
     """A whole number (the server accepts a floating-point number with no fraction)."""
+    FEATURE_TYPE_CATEGORY: _FeatureType.ValueType  # 3
+    """One text of a fixed set, `categories`. Compiled models, tensors and golden rows know it by its place there."""
 
 class FeatureType(_FeatureType, metaclass=_FeatureTypeEnumTypeWrapper):
-    """The numeric type of a feature as the training table had it."""
+    """The type of a feature as the training table had it."""
 
 FEATURE_TYPE_UNSPECIFIED: FeatureType.ValueType  # 0
 """Never written; a manifest with it is refused."""
@@ -92,6 +94,8 @@ FEATURE_TYPE_FLOAT: FeatureType.ValueType  # 1
 """A floating-point number."""
 FEATURE_TYPE_INTEGER: FeatureType.ValueType  # 2
 """A whole number (the server accepts a floating-point number with no fraction)."""
+FEATURE_TYPE_CATEGORY: FeatureType.ValueType  # 3
+"""One text of a fixed set, `categories`. Compiled models, tensors and golden rows know it by its place there."""
 Global___FeatureType: _TypeAlias = FeatureType  # noqa: Y015
 
 @_typing.final
@@ -102,19 +106,33 @@ class Feature(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    NULLABLE_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_AS_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Column name, unique in the model; named requests refer to it."""
     type: Global___FeatureType.ValueType
     """Type in the training table."""
+    nullable: _builtins.bool
+    """True when a value may be missing: null, or not a number. Unset means that it never may."""
+    unknown_as_missing: _builtins.bool
+    """Categories only: a text that is not in `categories` is taken as a missing value. Unset means that it is refused."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Categories only: the texts that the model knows, each once; a text's place here, from 0, is its code."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         type: Global___FeatureType.ValueType = ...,
+        nullable: _builtins.bool = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        unknown_as_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name", "nullable", b"nullable", "type", b"type", "unknown_as_missing", b"unknown_as_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +203,9 @@ class Lineage(_message.Message):
     LIBRARY_VERSIONS_FIELD_NUMBER: _builtins.int
     TRAINED_AT_FIELD_NUMBER: _builtins.int
     MLFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
+    CONFIG_SHA256_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    DATA_ROWS_FIELD_NUMBER: _builtins.int
     git_commit: _builtins.str
     """Commit that was checked out; empty outside a git checkout."""
     git_dirty: _builtins.bool
@@ -199,6 +220,12 @@ class Lineage(_message.Message):
     """Seed of the split and of the estimator."""
     mlflow_run_id: _builtins.str
     """MLflow run that made the model; empty when nothing was registered."""
+    config_sha256: _builtins.str
+    """SHA-256 of the configuration that was in force, as canonical JSON; 64 lower-case hexadecimal digits."""
+    split: _builtins.str
+    """How rows were held out: `random`, `stratified`, `grouped` or `time`."""
+    data_rows: _builtins.int
+    """Rows of the validated table."""
     @_builtins.property
     def library_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Version of each library that shaped the model, by distribution name; `python` is the interpreter."""
@@ -219,10 +246,13 @@ class Lineage(_message.Message):
         library_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         trained_at: _timestamp_pb2.Timestamp | None = ...,
         mlflow_run_id: _builtins.str = ...,
+        config_sha256: _builtins.str = ...,
+        split: _builtins.str = ...,
+        data_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["trained_at", b"trained_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_sha256", b"data_sha256", "data_source", b"data_source", "estimator", b"estimator", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "library_versions", b"library_versions", "mlflow_run_id", b"mlflow_run_id", "seed", b"seed", "trained_at", b"trained_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_sha256", b"config_sha256", "data_rows", b"data_rows", "data_sha256", b"data_sha256", "data_source", b"data_source", "estimator", b"estimator", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "library_versions", b"library_versions", "mlflow_run_id", b"mlflow_run_id", "seed", b"seed", "split", b"split", "trained_at", b"trained_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,7 +316,7 @@ class GoldenRow(_message.Message):
     """Regression: the expected value; unset for classification."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """One number a feature, in manifest order."""
+        """One number a feature, in manifest order: of a category its code, of a missing value NaN."""
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -403,6 +433,12 @@ class ModelMetrics(_message.Message):
     RMSE_FIELD_NUMBER: _builtins.int
     TRAIN_ROWS_FIELD_NUMBER: _builtins.int
     TEST_ROWS_FIELD_NUMBER: _builtins.int
+    ACCURACY_LOW_FIELD_NUMBER: _builtins.int
+    ACCURACY_HIGH_FIELD_NUMBER: _builtins.int
+    R2_LOW_FIELD_NUMBER: _builtins.int
+    R2_HIGH_FIELD_NUMBER: _builtins.int
+    CROSS_VALIDATION_MEAN_FIELD_NUMBER: _builtins.int
+    CROSS_VALIDATION_STD_FIELD_NUMBER: _builtins.int
     accuracy: _builtins.float
     """Share of held-out rows with the right label, 0 to 1; unset for regression."""
     f1_macro: _builtins.float
@@ -419,6 +455,18 @@ class ModelMetrics(_message.Message):
     """Rows that the model was fitted on."""
     test_rows: _builtins.int
     """Held-out rows that the figures above were computed on."""
+    accuracy_low: _builtins.float
+    """Lower end of the 95 % confidence interval of `accuracy`; unset for regression."""
+    accuracy_high: _builtins.float
+    """Upper end of the 95 % confidence interval of `accuracy`; unset for regression."""
+    r2_low: _builtins.float
+    """Lower end of the 95 % confidence interval of `r2`; unset for classification."""
+    r2_high: _builtins.float
+    """Upper end of the 95 % confidence interval of `r2`; unset for classification."""
+    cross_validation_mean: _builtins.float
+    """Mean of the score (accuracy or r2) over the folds of cross-validation; unset when there was none."""
+    cross_validation_std: _builtins.float
+    """Standard deviation of that score over the folds; unset when there was none."""
     def __init__(
         self,
         *,
@@ -430,13 +478,27 @@ class ModelMetrics(_message.Message):
         rmse: _builtins.float | None = ...,
         train_rows: _builtins.int = ...,
         test_rows: _builtins.int = ...,
+        accuracy_low: _builtins.float | None = ...,
+        accuracy_high: _builtins.float | None = ...,
+        r2_low: _builtins.float | None = ...,
+        r2_high: _builtins.float | None = ...,
+        cross_validation_mean: _builtins.float | None = ...,
+        cross_validation_std: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_f1_macro", b"_f1_macro", "_log_loss", b"_log_loss", "_mae", b"_mae", "_r2", b"_r2", "_rmse", b"_rmse", "accuracy", b"accuracy", "f1_macro", b"f1_macro", "log_loss", b"log_loss", "mae", b"mae", "r2", b"r2", "rmse", b"rmse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_accuracy_high", b"_accuracy_high", "_accuracy_low", b"_accuracy_low", "_cross_validation_mean", b"_cross_validation_mean", "_cross_validation_std", b"_cross_validation_std", "_f1_macro", b"_f1_macro", "_log_loss", b"_log_loss", "_mae", b"_mae", "_r2", b"_r2", "_r2_high", b"_r2_high", "_r2_low", b"_r2_low", "_rmse", b"_rmse", "accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "cross_validation_mean", b"cross_validation_mean", "cross_validation_std", b"cross_validation_std", "f1_macro", b"f1_macro", "log_loss", b"log_loss", "mae", b"mae", "r2", b"r2", "r2_high", b"r2_high", "r2_low", b"r2_low", "rmse", b"rmse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_f1_macro", b"_f1_macro", "_log_loss", b"_log_loss", "_mae", b"_mae", "_r2", b"_r2", "_rmse", b"_rmse", "accuracy", b"accuracy", "f1_macro", b"f1_macro", "log_loss", b"log_loss", "mae", b"mae", "r2", b"r2", "rmse", b"rmse", "test_rows", b"test_rows", "train_rows", b"train_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_accuracy_high", b"_accuracy_high", "_accuracy_low", b"_accuracy_low", "_cross_validation_mean", b"_cross_validation_mean", "_cross_validation_std", b"_cross_validation_std", "_f1_macro", b"_f1_macro", "_log_loss", b"_log_loss", "_mae", b"_mae", "_r2", b"_r2", "_r2_high", b"_r2_high", "_r2_low", b"_r2_low", "_rmse", b"_rmse", "accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "cross_validation_mean", b"cross_validation_mean", "cross_validation_std", b"cross_validation_std", "f1_macro", b"f1_macro", "log_loss", b"log_loss", "mae", b"mae", "r2", b"r2", "r2_high", b"r2_high", "r2_low", b"r2_low", "rmse", b"rmse", "test_rows", b"test_rows", "train_rows", b"train_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy: _TypeAlias = _typing.Literal["accuracy"]  # noqa: Y015
     _WhichOneofArgType__accuracy: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__accuracy_high: _TypeAlias = _typing.Literal["accuracy_high"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_high: _TypeAlias = _typing.Literal["_accuracy_high", b"_accuracy_high"]  # noqa: Y015
+    _WhichOneofReturnType__accuracy_low: _TypeAlias = _typing.Literal["accuracy_low"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_low: _TypeAlias = _typing.Literal["_accuracy_low", b"_accuracy_low"]  # noqa: Y015
+    _WhichOneofReturnType__cross_validation_mean: _TypeAlias = _typing.Literal["cross_validation_mean"]  # noqa: Y015
+    _WhichOneofArgType__cross_validation_mean: _TypeAlias = _typing.Literal["_cross_validation_mean", b"_cross_validation_mean"]  # noqa: Y015
+    _WhichOneofReturnType__cross_validation_std: _TypeAlias = _typing.Literal["cross_validation_std"]  # noqa: Y015
+    _WhichOneofArgType__cross_validation_std: _TypeAlias = _typing.Literal["_cross_validation_std", b"_cross_validation_std"]  # noqa: Y015
     _WhichOneofReturnType__f1_macro: _TypeAlias = _typing.Literal["f1_macro"]  # noqa: Y015
     _WhichOneofArgType__f1_macro: _TypeAlias = _typing.Literal["_f1_macro", b"_f1_macro"]  # noqa: Y015
     _WhichOneofReturnType__log_loss: _TypeAlias = _typing.Literal["log_loss"]  # noqa: Y015
@@ -445,10 +507,22 @@ class ModelMetrics(_message.Message):
     _WhichOneofArgType__mae: _TypeAlias = _typing.Literal["_mae", b"_mae"]  # noqa: Y015
     _WhichOneofReturnType__r2: _TypeAlias = _typing.Literal["r2"]  # noqa: Y015
     _WhichOneofArgType__r2: _TypeAlias = _typing.Literal["_r2", b"_r2"]  # noqa: Y015
+    _WhichOneofReturnType__r2_high: _TypeAlias = _typing.Literal["r2_high"]  # noqa: Y015
+    _WhichOneofArgType__r2_high: _TypeAlias = _typing.Literal["_r2_high", b"_r2_high"]  # noqa: Y015
+    _WhichOneofReturnType__r2_low: _TypeAlias = _typing.Literal["r2_low"]  # noqa: Y015
+    _WhichOneofArgType__r2_low: _TypeAlias = _typing.Literal["_r2_low", b"_r2_low"]  # noqa: Y015
     _WhichOneofReturnType__rmse: _TypeAlias = _typing.Literal["rmse"]  # noqa: Y015
     _WhichOneofArgType__rmse: _TypeAlias = _typing.Literal["_rmse", b"_rmse"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy) -> _WhichOneofReturnType__accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_high) -> _WhichOneofReturnType__accuracy_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_low) -> _WhichOneofReturnType__accuracy_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cross_validation_mean) -> _WhichOneofReturnType__cross_validation_mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cross_validation_std) -> _WhichOneofReturnType__cross_validation_std | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__f1_macro) -> _WhichOneofReturnType__f1_macro | None: ...
     @_typing.overload
@@ -457,6 +531,10 @@ class ModelMetrics(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mae) -> _WhichOneofReturnType__mae | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__r2) -> _WhichOneofReturnType__r2 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__r2_high) -> _WhichOneofReturnType__r2_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__r2_low) -> _WhichOneofReturnType__r2_low | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rmse) -> _WhichOneofReturnType__rmse | None: ...
 
