@@ -5,6 +5,7 @@ All sessions share one environment, `.nox/coalmine`, made from the one lock. It 
 """
 
 import hashlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -122,14 +123,18 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure; arguments after -- name benchmarks (serving, swap, overload), and nothing means all of them."""
+    """Measure; after -- names (serving, swap, overload, peers, parity; none: all), then flags for each of them."""
     prepare(session)
+    session.env["UV"] = _uv()  # the peers' environments are made with it
     ghz = ROOT / ".nox" / "bin" / "ghz"
     if not ghz.exists():
         source = (ROOT / "benchmarks" / "load.py").read_text().split('GHZ: Final = "')[1].split('"')[0]
         session.run("go", "install", source, env={"GOBIN": str(ghz.parent)}, external=True)
-    for name in session.posargs or ("serving", "swap", "overload"):
-        run(session, f"benchmarks.{name}", "--json", str(ROOT / "benchmarks" / "results"), patient=True)
+    flags = list(itertools.dropwhile(lambda word: not word.startswith("-"), session.posargs))
+    names = session.posargs[: len(session.posargs) - len(flags)]
+    for name in names or ("serving", "swap", "overload", "peers", "parity"):
+        results = str(ROOT / "benchmarks" / "results")
+        run(session, f"benchmarks.{name}", "--json", results, *flags, patient=True)
 
 
 @nox.session(default=False)
@@ -169,6 +174,10 @@ def lock(session: nox.Session) -> None:
     common = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet"]
     everything = ["--all-extras", "pyproject.toml"]
     groups = [(["--group", "codegen"], CODEGEN_LOCK), (["--group", "conformance"], CONFORMANCE_LOCK)]
+    groups += [
+        (["--group", f"peers-{peer}"], ROOT / f"requirements-peers-{peer}.lock")
+        for peer in ("kserve", "mlserver")
+    ]
     # What is fuzzed is what serves, in the versions of the one lock.
     groups.append((["--group", "fuzz", "--constraints", LOCK.name, "pyproject.toml"], FUZZ_LOCK))
     for what, path in ((everything, LOCK), *groups):

@@ -3,17 +3,19 @@
 python -m benchmarks.overload [--json DIR]
 
 Floods, one after the other on one server: callers (many more than it takes), 16 MiB messages, readers that do not
-read their answers, connections. For each: what callers were told, how long a refusal took, resident memory
-before, at its height and after, and how long until a single call is answered again.
+read their answers, over gRPC and over HTTP, and connections. For each: what callers were told, how long a refusal
+took, resident memory before, at its height and after, and how long until a single call is answered again.
 """
 
 import argparse
+import socket
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,8 @@ _MANY_ROWS: Final = pb.PredictRequest(
         float32_values=np.tile(np.float32([5.1, 3.5, 1.4, 0.2]), (65536, 1)).tobytes(),
     )
 )
+_MANY_JSON: Final = b'{"rows":[' + b",".join([b"[5.1,3.5,1.4,0.2]"] * 65536) + b"]}"
+_UNREAD_SECONDS: Final = 3
 _PREDICT: Final = "/inference.v1.InferenceService/Predict"
 _OPTIONS: Final = [
     ("grpc.use_local_subchannel_pool", 1),
@@ -77,6 +81,7 @@ def main() -> int:
                 _flood("128 messages of 16 MiB", server, _large_messages),
                 _flood("the same again", server, _large_messages),
                 _flood("64 answers of 65,536 rows that nobody reads for 3 s", server, _slow_readers),
+                _flood("the same over HTTP", server, _slow_http_readers),
                 _flood("1,000 connections", server, _connections),
             ]
     head = [
@@ -116,8 +121,7 @@ class _Told:
                 self.refusals.append(seconds * 1000)
 
 
-def _flood(name: str, server: Running, pour: Callable[[str, _Told], None]) -> Flood:
-    address = f"127.0.0.1:{server.grpc_port}"
+def _flood(name: str, server: Running, pour: Callable[[Running, _Told], None]) -> Flood:
     before, told, stop = server.memory(), _Told(), threading.Event()
     heights = [before]
 
@@ -127,16 +131,22 @@ def _flood(name: str, server: Running, pour: Callable[[str, _Told], None]) -> Fl
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    pour(address, told)
-    began = time.perf_counter()
-    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
-        InferenceServiceStub(channel).Predict(_SMALL, timeout=30, wait_for_ready=True)
-    recovery = time.perf_counter() - began
-    stop.set()
-    watcher.join()
+    try:
+        pour(server, told)
+        began = time.perf_counter()
+        with grpc.insecure_channel(_address(server), options=_OPTIONS) as channel:
+            InferenceServiceStub(channel).Predict(_SMALL, timeout=30, wait_for_ready=True)
+        recovery = time.perf_counter() - began
+    finally:
+        stop.set()
+        watcher.join()
     refusals = sorted(told.refusals) or [0.0]
     p99 = refusals[int(len(refusals) * 0.99)]
     return Flood(name, dict(told.codes), p99, before, max(heights), server.memory(), recovery)
+
+
+def _address(server: Running) -> str:
+    return f"127.0.0.1:{server.grpc_port}"
 
 
 def _ask(channel: grpc.Channel, request: bytes, told: _Told, timeout_seconds: float = 60) -> None:
@@ -149,10 +159,11 @@ def _ask(channel: grpc.Channel, request: bytes, told: _Told, timeout_seconds: fl
     told.note(code, time.perf_counter() - began)
 
 
-def _pour(address: str, told: _Told, *, callers: int, calls: int, channels: int, request: bytes) -> None:
+def _pour(server: Running, told: _Told, *, callers: int, calls: int, channels: int, request: bytes) -> None:
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(grpc.insecure_channel(address, options=_OPTIONS)) for _ in range(channels)
+            stack.enter_context(grpc.insecure_channel(_address(server), options=_OPTIONS))
+            for _ in range(channels)
         ]
 
         def loop(number: int) -> None:
@@ -166,27 +177,29 @@ def _pour(address: str, told: _Told, *, callers: int, calls: int, channels: int,
             thread.join()
 
 
-def _callers(address: str, told: _Told) -> None:
-    _pour(address, told, callers=512, calls=20, channels=16, request=_SMALL.SerializeToString())
+def _callers(server: Running, told: _Told) -> None:
+    _pour(server, told, callers=512, calls=20, channels=16, request=_SMALL.SerializeToString())
 
 
-def _large_messages(address: str, told: _Told) -> None:
-    _pour(address, told, callers=32, calls=4, channels=8, request=_LARGE)
+def _large_messages(server: Running, told: _Told) -> None:
+    _pour(server, told, callers=32, calls=4, channels=8, request=_LARGE)
 
 
-def _slow_readers(address: str, told: _Told) -> None:
+def _slow_readers(server: Running, told: _Told) -> None:
     """Ask for large answers over connections whose other end stops reading, then read on."""
     request = _MANY_ROWS.SerializeToString()
     with ExitStack() as stack:
         channels = [
             stack.enter_context(
-                grpc.insecure_channel(address, options=[*_OPTIONS, ("grpc.http2.lookahead_bytes", 1024)])
+                grpc.insecure_channel(
+                    _address(server), options=[*_OPTIONS, ("grpc.http2.lookahead_bytes", 1024)]
+                )
             )
             for _ in range(64)
         ]
         # A stream takes its answer only when it is asked for the next message.
         calls = [channel.unary_stream(_PREDICT)(request, timeout=60) for channel in channels]
-        time.sleep(3)
+        time.sleep(_UNREAD_SECONDS)
         for call in calls:
             began = time.perf_counter()
             code = "OK"
@@ -198,10 +211,34 @@ def _slow_readers(address: str, told: _Told) -> None:
             told.note(code, time.perf_counter() - began)
 
 
-def _connections(address: str, told: _Told) -> None:
+def _slow_http_readers(server: Running, told: _Told) -> None:
+    """Ask for large answers over HTTP, all at one time, read nothing of them for a while, then read on."""
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(_MANY_JSON)}\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        callers = []
+        for _ in range(64):
+            caller = stack.enter_context(socket.socket())
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            caller.connect(("127.0.0.1", server.http_port))
+            caller.settimeout(60)
+            callers.append(caller)
+        with ThreadPoolExecutor(64) as pool:
+            [*pool.map(lambda caller: caller.sendall(head.encode() + _MANY_JSON), callers)]
+        time.sleep(_UNREAD_SECONDS)
+        for caller in callers:
+            began = time.perf_counter()
+            received = bytearray()
+            while piece := caller.recv(1 << 20):
+                received += piece
+            told.note(f"HTTP {bytes(received[9:12]).decode() or 'nothing'}", time.perf_counter() - began)
+
+
+def _connections(server: Running, told: _Told) -> None:
     with ExitStack() as stack:
         for _ in range(1000):
-            channel = stack.enter_context(grpc.insecure_channel(address, options=_OPTIONS))
+            channel = stack.enter_context(grpc.insecure_channel(_address(server), options=_OPTIONS))
             _ask(channel, _SMALL.SerializeToString(), told)
 
 

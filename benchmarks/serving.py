@@ -122,12 +122,11 @@ def _speed_table(
 
 
 def _start_table(starts: dict[str, list[float]]) -> str:
-    limit, ours = starts.values()
+    limit, *_ = starts.values()
     rows = [
         [name, f"{_median(found):.2f}", f"{_median(found) / _median(limit):.2f}"]
         for name, found in starts.items()
     ]
-    del ours
     return "\n" + table(["start to SERVING, bundle cached", "seconds", "ratio"], rows)
 
 

@@ -63,8 +63,10 @@ def pinned(core: int, *command: str) -> list[str]:
 def running(target: Target, bundle: Path, **variables: str) -> Iterator[Running]:
     """Start a server and end it afterwards."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "PYTHONPATH": str(ROOT),
+        # What is installed has its bytecode compiled; a source tree may not, and must not be written to.
+        "PYTHONPYCACHEPREFIX": str(bundle.parent / "bytecode"),
         "GRPC_VERBOSITY": "NONE",
         "MODEL_SOURCE": "local",
         "MODEL_PATH": str(bundle),

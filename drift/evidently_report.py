@@ -7,12 +7,13 @@ to 1000 rows, distances above), so each statistic travels with its method, thres
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drift.errors import EvidentlyMissingError
 from drift.rows import Reference, Rows
@@ -26,6 +27,8 @@ DRIFT_SHARE: Final = 0.5
 #: Floor of a p-value in a severity, so that p = 0 gives a number that JSON and Prometheus can hold.
 _SMALLEST_P_VALUE: Final = 1e-12
 _PREDICTION: Final = "prediction"
+#: What the page calls a text that the reference does not have.
+_OTHER: Final = "(not in the reference)"
 #: Evidently 0.7.23 writes labels into a script of its page as they are, so that one with `</script>` would end it.
 #: This noncharacter, which no text has, goes in for `<`, and JSON's escape for `<` comes out.
 _HELD_BACK: Final = "\ufdd0"
@@ -116,10 +119,11 @@ def _run(reference: Reference, current: Rows, usable: list[str]) -> Any:  # noqa
     from evidently.presets import DataDriftPreset  # noqa: PLC0415
 
     number = reference.schema.kind == "number"
+    texts = {reference.schema.feature_names[place] for place in reference.schema.category_places}
     # Always explicit: inferred types differ from dataset to dataset.
     definition = DataDefinition(
-        numerical_columns=[*usable, _PREDICTION] if number else usable,
-        categorical_columns=[] if number else [_PREDICTION],
+        numerical_columns=[name for name in usable if name not in texts] + ([_PREDICTION] if number else []),
+        categorical_columns=[name for name in usable if name in texts] + ([] if number else [_PREDICTION]),
     )
 
     def dataset(rows: Rows) -> Any:  # noqa: ANN401
@@ -136,10 +140,21 @@ def _frame(reference: Reference, rows: Rows, usable: list[str]) -> Any:  # noqa:
     # Evidently's parts disagree about infinity; all of them leave missing values out.
     finite = np.where(np.isfinite(rows.features), rows.features, np.nan)
     frame = pd.DataFrame(finite, columns=list(reference.schema.feature_names))[usable]
+    for place in reference.schema.category_places:
+        name = reference.schema.feature_names[place]
+        if name in usable:
+            frame[name] = _texts_of(finite[:, place], reference.schema.categories[place])
     frame[_PREDICTION] = rows.predictions
     if reference.schema.kind == "label":
         frame[_PREDICTION] = frame[_PREDICTION].str.replace("<", _HELD_BACK, regex=False)
     return frame
+
+
+def _texts_of(codes: NDArray[np.float64], categories: Sequence[str]) -> NDArray[Any]:
+    """Return the texts of `codes`, None for what is missing."""
+    shown = [text.replace("<", _HELD_BACK) for text in (*categories, _OTHER)]
+    texts = np.array([*shown, None], dtype=object)
+    return texts[np.where(np.isnan(codes), len(shown), codes).astype(np.intp)]
 
 
 def _type(metric: dict[str, Any]) -> str:

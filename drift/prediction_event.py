@@ -5,6 +5,7 @@ string, and the event itself as a bare object. Any other JSON object is a normal
 """
 
 import enum
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from drift.rows import Features, Predictions, Schema
+from drift.rows import Features, Predictions, Schema, as_number
 
 __all__ = ["EVENT_LOGGER", "PredictedRows", "SkipReason", "parse_line"]
 
@@ -20,6 +21,7 @@ EVENT_LOGGER: Final = "drift-monitoring"
 
 #: What a feature may be in JSON; null stands for a missing one.
 _NUMBERS: Final = frozenset({int, float, type(None)})
+_TEXTS: Final = frozenset({str, type(None)})
 
 
 class SkipReason(enum.StrEnum):
@@ -89,7 +91,7 @@ def _read_event(event: dict[str, Any], timestamp: object, schema: Schema, track:
     event_id, part = event.get("event_id"), event.get("part", 0)
     if not isinstance(event_id, str) or not event_id or not isinstance(part, int):
         raise _Skip(SkipReason.MALFORMED_EVENT)
-    features = _read_features(event.get("features"), len(schema.feature_names))
+    features = _read_features(event.get("features"), schema)
     predictions = event.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != len(features):
         raise _Skip(SkipReason.MALFORMED_EVENT)
@@ -100,20 +102,34 @@ def _read_event(event: dict[str, Any], timestamp: object, schema: Schema, track:
     return PredictedRows(event_id, part, _read_timestamp(timestamp), features, values)
 
 
-def _read_features(rows: object, width: int) -> Features:
+def _read_features(rows: object, schema: Schema) -> Features:
+    width = len(schema.feature_names)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
         raise _Skip(SkipReason.MALFORMED_EVENT)
     if any(len(row) != width for row in rows):
         raise _Skip(SkipReason.WRONG_FEATURE_COUNT)
-    if not {type(value) for row in rows for value in row} <= _NUMBERS:
-        raise _Skip(SkipReason.MALFORMED_EVENT)  # NumPy would take "1_0", "nan" and true for numbers
-    try:
-        features = np.array(rows, dtype=np.float64)  # null becomes NaN
-    except (TypeError, ValueError, OverflowError):
-        raise _Skip(SkipReason.MALFORMED_EVENT) from None
-    if features.shape != (len(rows), width):
-        raise _Skip(SkipReason.MALFORMED_EVENT)
-    return features
+    if {type(value) for row in rows for value in row} <= _NUMBERS and not schema.category_places:
+        try:
+            return np.array(rows, dtype=np.float64)  # null becomes NaN
+        except OverflowError:
+            raise _Skip(SkipReason.MALFORMED_EVENT) from None
+    columns = [_read_column(place, cells, schema) for place, cells in enumerate(zip(*rows, strict=True))]
+    return np.stack(columns, axis=1)
+
+
+def _read_column(place: int, cells: tuple[Any, ...], schema: Schema) -> Features:
+    """Read one feature of an event that has texts, or of a model that does."""
+    types = {type(cell) for cell in cells}
+    if schema.categories and schema.categories[place]:
+        if types <= _TEXTS:
+            return schema.codes(place, cells)
+    elif types <= _NUMBERS | _TEXTS:
+        try:
+            # The reference has numbers only, so these are categories such as "1" and "2".
+            return np.array([math.nan if cell is None else as_number(cell) for cell in cells], np.float64)
+        except (ValueError, OverflowError):
+            pass
+    raise _Skip(SkipReason.MALFORMED_EVENT)
 
 
 def _read_timestamp(text: object) -> float | None:

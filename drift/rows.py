@@ -13,7 +13,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Features", "PredictionKind", "Predictions", "Reference", "Rows", "Schema", "infer_kind"]
+__all__ = [
+    "Features",
+    "PredictionKind",
+    "Predictions",
+    "Reference",
+    "Rows",
+    "Schema",
+    "as_number",
+    "infer_kind",
+]
 
 PredictionKind = Literal["label", "number"]
 Features = NDArray[np.float64]
@@ -29,8 +38,8 @@ _WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0+")
 class Rows:
     """Rows in columns.
 
-    `features` has shape (rows, features); what is missing is NaN. `predictions` has shape (rows,): label
-    texts (dtype object) or numbers (float64).
+    `features` has shape (rows, features); what is missing is NaN, and a text is its code in the schema.
+    `predictions` has shape (rows,): label texts (dtype object) or numbers (float64).
     """
 
     features: Features
@@ -42,10 +51,27 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a row must look like: the feature columns in order, and the kind of prediction."""
+    """What a row must look like: the feature columns in order, and the kind of prediction.
+
+    `categories` has for each feature the texts that the reference has of it, empty for a feature of numbers; it is
+    empty altogether when all features are numbers. A text's code is its place there; a text that the reference does
+    not have has the code after the last.
+    """
 
     feature_names: tuple[str, ...]
     kind: PredictionKind
+    categories: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def category_places(self) -> list[int]:
+        """The features that are texts."""
+        return [place for place, texts in enumerate(self.categories) if texts]
+
+    def codes(self, place: int, texts: Sequence[str | None]) -> Features:
+        """Return the codes of the values of one feature of texts, NaN for None."""
+        known: dict[str | None, float] = {text: code for code, text in enumerate(self.categories[place])}
+        known[None] = math.nan
+        return np.array([known.get(text, len(known) - 1) for text in texts])
 
     def predictions(self, values: Sequence[object]) -> Predictions:
         """Return `values` in one form, so that equal predictions are equal.
@@ -53,7 +79,7 @@ class Schema:
         Raises `ValueError` when one is not of the kind of the schema.
         """
         if self.kind == "number":
-            return np.array([_number(value) for value in values], dtype=np.float64)
+            return np.array([as_number(value) for value in values], dtype=np.float64)
         return np.array([_label(value) for value in values], dtype=object)
 
 
@@ -70,14 +96,15 @@ def infer_kind(predictions: Sequence[str]) -> PredictionKind:
     """Tell numbers from labels: numbers have a fraction somewhere, or too many distinct whole values."""
     distinct = set(predictions)
     try:
-        values = [_number(text) for text in distinct]
+        values = [as_number(text) for text in distinct]
     except ValueError:
         return "label"
     fractions = any(not value.is_integer() for value in values)
     return "number" if fractions or len(set(values)) > MAX_WHOLE_NUMBER_LABELS else "label"
 
 
-def _number(value: object) -> float:
+def as_number(value: object) -> float:
+    """Return the finite number that `value` is, or is written as. Raises `ValueError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r} is not a number")
     if (

@@ -6,33 +6,53 @@ from its first step to its last.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from inference.artifacts import ModelUri, UriKind, parse_model_uri
 from inference.errors import NotReadyError, UnknownModelError
 from inference.generation import Generation
 from inference.rows import quoted
 
-__all__ = ["CHAMPION", "Catalog", "Slot"]
+__all__ = ["CHAMPION", "LOCAL", "Catalog", "Slot", "slot_of"]
 
 #: The alias whose version answers when a request names a model and no version.
 CHAMPION: Final = "champion"
+#: The key of the one slot whose model comes from a directory.
+LOCAL: Final = "local"
 
 _NOT_READY: Final = "no model is loaded yet; try again when /health/ready answers 200"
 
 
 class Slot:
-    """One configured model. Read `current` and `previous` freely; only the catalog changes them."""
+    """One model that serves. Read `current` and `previous` freely; only the catalog changes them."""
 
-    def __init__(self, key: str, alias: str = "") -> None:
+    def __init__(self, key: str, uri: ModelUri | None = None) -> None:
         #: How people name this slot: its model URI as configured, or `local`.
         self.key: Final = key
+        #: That URI in its parts; None when the model comes from a directory.
+        self.uri: Final = uri
         #: The alias that the URI names, under which requests may ask for the version too.
-        self.alias: Final = alias
+        self.alias: Final = uri.selector if uri is not None and uri.kind is UriKind.ALIAS else ""
         self.current: Generation | None = None
         self.previous: Generation | None = None
         #: True after an operator took the model out of service.
         self.unloaded = False
+        #: True for a slot that the server was started with, and that it is not ready without.
+        self.configured = False
+
+    @property
+    def name(self) -> str:
+        """Name of the model: as it calls itself, or before it was ever loaded as the URI calls it."""
+        held = self.current or self.previous
+        if held is not None:
+            return held.name
+        return self.uri.name if self.uri is not None and self.uri.kind is not UriKind.RUN else self.key
+
+
+def slot_of(key: str) -> Slot:
+    """Make the slot of a model URI, or of `local`. Raises `ModelNotFoundError` for what is neither."""
+    return Slot(key) if key == LOCAL else Slot(key, parse_model_uri(key))
 
 
 class Catalog:
@@ -44,6 +64,9 @@ class Catalog:
         self._changed: Final = threading.Condition(self._lock)
         self._draining = 0
         self._slots: tuple[Slot, ...] = tuple(slots)
+        for slot in self._slots:
+            slot.configured = True
+        self._watcher: Callable[[], None] = lambda: None
         self._index: dict[tuple[str, str], Generation] = {}
 
     @property
@@ -53,9 +76,14 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        """Whether every slot that is meant to serve does."""
-        wanted = [slot for slot in self._slots if not slot.unloaded]
-        return bool(wanted) and all(slot.current is not None for slot in wanted)
+        """Whether every configured slot serves that nobody unloaded, and at least one slot at all."""
+        # A model that an operator loads beside them, or fails to load, keeps no traffic from the others.
+        missing = any(slot.configured and slot.current is None and not slot.unloaded for slot in self._slots)
+        return not missing and any(slot.current is not None for slot in self._slots)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` from now on after each change of what serves, and before what served is drained."""
+        self._watcher = watcher
 
     @property
     def default(self) -> Generation | None:
@@ -75,7 +103,7 @@ class Catalog:
         index = self._index
         found = index.get((name, version))
         if found is None:
-            raise _not_found(index, name, version)
+            raise self._not_found(index, name, version)
         return found
 
     def acquire(self, name: str = "", version: str = "") -> Generation:
@@ -85,7 +113,7 @@ class Catalog:
             if found is not None:
                 found._in_flight.count += 1
                 return found
-        raise _not_found(self._index, name, version)
+        raise self._not_found(self._index, name, version)
 
     def release(self, generation: Generation) -> None:
         """Give back what `acquire` gave."""
@@ -102,6 +130,7 @@ class Catalog:
             self._index = _index_of(self._slots)
         if forgotten is not None and forgotten is not slot.previous and forgotten.digest != generation.digest:
             forgotten.release_bundle()
+        self._watcher()
         return replaced
 
     def unload(self, slot: Slot) -> Generation | None:
@@ -110,7 +139,8 @@ class Catalog:
             replaced, slot.current, slot.unloaded = slot.current, None, True
             slot.previous = replaced or slot.previous
             self._index = _index_of(self._slots)
-            return replaced
+        self._watcher()
+        return replaced
 
     def add(self, slot: Slot) -> None:
         """Add a slot, as the last one."""
@@ -131,6 +161,15 @@ class Catalog:
             finally:
                 self._draining -= 1
 
+    def _not_found(self, index: dict[tuple[str, str], Generation], name: str, version: str) -> Exception:
+        held = {f"{found.name} version {found.version}": None for found in index.values()}
+        if not held or (not (name or version) and not self._slots[0].unloaded):
+            return NotReadyError(_NOT_READY)
+        default = index.get(("", ""))
+        shown = name or (default.name if default is not None else "")
+        asked = " version ".join(quoted(part) for part in (shown, version) if part)
+        return UnknownModelError(asked or "for requests that name none", ", ".join(held))
+
 
 def _index_of(slots: tuple[Slot, ...]) -> dict[tuple[str, str], Generation]:
     index: dict[tuple[str, str], Generation] = {}
@@ -148,13 +187,3 @@ def _index_of(slots: tuple[Slot, ...]) -> dict[tuple[str, str], Generation]:
         index.update({("", version): found for (of, version), found in index.items() if of == name})
         index["", ""] = slots[0].current
     return index
-
-
-def _not_found(index: dict[tuple[str, str], Generation], name: str, version: str) -> Exception:
-    held = {f"{found.name} version {found.version}": None for found in index.values()}
-    if not held or not (name or version):
-        return NotReadyError(_NOT_READY)
-    default = index.get(("", ""))
-    shown = name or (default.name if default is not None else "")
-    asked = " version ".join(quoted(part) for part in (shown, version) if part)
-    return UnknownModelError(asked, ", ".join(held))

@@ -24,8 +24,14 @@ __all__ = ["SHADOW_HEADER", "Admission", "Answer", "DataPlane", "PredictCall", "
 SHADOW_HEADER: Final = "x-shadow-request"
 #: What a refused caller is asked to wait: about what 256 queued one-row calls take (0.35 ms each).
 RETRY_AFTER_SECONDS: Final = 0.1
-#: Share of a new measurement in the running mean of what one request takes.
+#: Share of a new measurement in the running mean of what one request takes, and of the mean that a refusal takes
+#: off it: once it is above the callers' deadlines nothing runs any more that could bring it down.
 _SMOOTHING: Final = 0.05
+#: Requests with more rows are not learned from: what they take says nothing of those with one row.
+_FEW_ROWS: Final = 64
+#: One measurement counts as at most so many times the mean, and this much more: a single stall is no new rule.
+_MOST_TIMES: Final = 10.0
+_MOST_SECONDS: Final = 0.001
 
 
 class PredictCall(NamedTuple):
@@ -147,7 +153,7 @@ class DataPlane:
         self._listeners = (*listeners, *([tracing.annotate] if tracing is not UNTRACED else []))
         self._max_rows = max_rows
         self._draining = False
-        self._also: Callable[[], bool] = lambda: True
+        self._required: Callable[[], bool] = lambda: True
         self._typical_seconds = 0.0
 
     def listen(self, listener: Callable[[PredictionRecord], None]) -> None:
@@ -157,11 +163,11 @@ class DataPlane:
     @property
     def ready(self) -> bool:
         """Whether new traffic should be sent here: the models are loaded and nobody asked the server to stop."""
-        return self.catalog.ready and not self._draining and self._also()
+        return self.catalog.ready and not self._draining and self._required()
 
     def require(self, condition: Callable[[], bool]) -> None:
         """Be ready only while `condition` holds too, such as that some other process serves."""
-        self._also = condition
+        self._required = condition
 
     @property
     def serving(self) -> Generation | None:
@@ -176,9 +182,11 @@ class DataPlane:
         """Raise `AbandonedError` or `DeadlineError` when nobody could use the answer any more.
 
         `remaining_seconds` is the time until the deadline. A request is not started when that is less than
-        what requests take of late.
+        what requests of few rows take of late.
         """
         if remaining_seconds <= self._typical_seconds:
+            if remaining_seconds > 0:
+                self._typical_seconds *= 1 - _SMOOTHING
             raise DeadlineError(waited_seconds)
         if not alive:
             raise AbandonedError
@@ -210,8 +218,14 @@ class DataPlane:
         )
         for listener in self._listeners:
             listener(record)
-        self._typical_seconds += _SMOOTHING * (time.perf_counter() - started - self._typical_seconds)
+        if len(features) <= _FEW_ROWS:
+            self._learn(time.perf_counter() - started)
         return Answer(outputs, generation, event_id)
+
+    def _learn(self, seconds: float) -> None:
+        typical = self._typical_seconds
+        counted = min(seconds, _MOST_TIMES * typical + _MOST_SECONDS)
+        self._typical_seconds = typical + _SMOOTHING * (counted - typical)
 
     def describe(self, model_name: str = "", model_version: str = "") -> Generation:
         """Return the generation that answers. Raises `NotReadyError` and `UnknownModelError`."""

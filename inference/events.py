@@ -124,7 +124,7 @@ def _line(
     event: dict[str, object] = {
         "event": "prediction",
         "event_id": record.event_id,
-        "features": record.features[rows],
+        "features": _features(record, rows),
         "predictions": predictions,
         "probabilities": probabilities,
         "model": generation.name,
@@ -157,11 +157,22 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def _features(record: PredictionRecord, rows: slice) -> object:
+    features, kinds = record.features[rows], record.generation.signature.kinds
+    if not any(kind.is_category for kind in kinds):
+        return features  # nan is null
+    columns = [
+        [*map(kind.text_of, column.tolist())] if kind.is_category else column
+        for kind, column in zip(kinds, features.T, strict=True)
+    ]
+    return [*zip(*columns, strict=True)]
+
+
 def _outputs(record: PredictionRecord, rows: slice) -> tuple[object, object]:
     outputs, classes = record.outputs, record.generation.classes
     if outputs.class_index is None:
         assert outputs.values is not None
         return np.ascontiguousarray(outputs.values[rows]), []
+    assert outputs.probabilities is not None
     labels = [classes[index] for index in outputs.class_index[rows].tolist()]
-    probabilities = outputs.probabilities
-    return labels, [] if probabilities is None else np.ascontiguousarray(probabilities[rows])
+    return labels, np.ascontiguousarray(outputs.probabilities[rows])

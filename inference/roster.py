@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+from inference.artifacts import UriKind, parse_model_uri
 from inference.catalog import Catalog, Slot
 from inference.errors import InferenceError, InvalidRequestError, UnknownModelError, Violation
 from inference.rows import quoted
 from inference.swap import Swapper, SwapRecord
 
-__all__ = ["IndexEntry", "Roster"]
+__all__ = ["IndexEntry", "Roster", "entry_of"]
 
 
 class IndexEntry(NamedTuple):
@@ -26,7 +27,7 @@ class Roster:
     """The swappers of all slots, the default first.
 
     `open_swapper` makes the swapper of a model URI that was not configured; None when nothing but the configured
-    models can be served. `beside` is called after each reload of everything.
+    models can be served. `reload_shadow` is called after each reload or refresh of everything.
     """
 
     def __init__(
@@ -35,12 +36,12 @@ class Roster:
         swappers: Iterable[Swapper],
         open_swapper: Callable[[str], Swapper] | None = None,
         *,
-        beside: Callable[[], None] = lambda: None,
+        reload_shadow: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalog: Final = catalog
         self._swappers = list(swappers)
         self._open_swapper = open_swapper
-        self._beside = beside
+        self._reload_shadow = reload_shadow
         self._closed = False
 
     @property
@@ -57,22 +58,32 @@ class Roster:
         """Serve what the configured URIs name now, or let `model_uri` take the place of the one it succeeds.
 
         That is the slot with the same URI, else the first one of the same registered model, else the only slot.
-        Returns the record of that slot, of the default one without a URI. Every slot is tried before the first
-        error is raised. Raises what `Swapper.reload` raises, and `InvalidRequestError` when no slot is the natural one.
+        Returns the record of that slot, of the default one without a URI. What was unloaded stays so unless
+        `model_uri` asks for it. Raises what `Swapper.reload` raises, and `InvalidRequestError` when no slot is
+        the natural one.
         """
         if model_uri is not None:
             return self._succeeded_by(model_uri).reload(model_uri)
-        swappers = [swapper for swapper in self._swappers if not swapper.slot.unloaded] or [self.default]
-        records, errors = [], []
-        for swapper in swappers:
+        return self._each(Swapper.reload)
+
+    def refresh(self) -> SwapRecord:
+        """Serve what the configured URIs name now where they led elsewhere before, as `Swapper.refresh` does."""
+        return self._each(Swapper.refresh)
+
+    def _each(self, change: Callable[[Swapper], SwapRecord]) -> SwapRecord:
+        """Try every slot that nobody unloaded, then raise the first error if there was one."""
+        errors = []
+        for swapper in [swapper for swapper in self._swappers if not swapper.slot.unloaded]:
             try:
-                records.append(swapper.reload())
+                change(swapper)
             except InferenceError as error:  # one broken model is no reason to leave the others stale
                 errors.append(error)
-        self._beside()
+        self._reload_shadow()
         if errors:
             raise errors[0]
-        return records[0]
+        last = self.default.last
+        assert last is not None, "it was tried, or unloaded"
+        return last
 
     def rollback(self, name: str = "") -> SwapRecord:
         """Serve the previous generation of a model again, of the default one without a name."""
@@ -99,7 +110,7 @@ class Roster:
 
     def index(self) -> list[IndexEntry]:
         """List the models, those out of service too."""
-        return [_entry(swapper.slot, swapper.last) for swapper in self._swappers]
+        return [entry_of(swapper.slot, swapper.last) for swapper in self._swappers]
 
     def close(self) -> None:
         """Refuse every change that has not happened yet: the server shuts down."""
@@ -121,8 +132,9 @@ class Roster:
 
     def _succeeded_by(self, model_uri: str) -> Swapper:
         same = [swapper for swapper in self._swappers if model_uri in (swapper.slot.key, swapper.model_uri)]
-        name = model_uri.removeprefix("models:/").split("/")[0].split("@")[0]
-        found = same or self._slots_of(name) or self._swappers
+        uri = parse_model_uri(model_uri)
+        named = self._slots_of(uri.name) if uri.kind is not UriKind.RUN else []
+        found = same or named or self._swappers
         if len(found) > 1 and found is self._swappers:
             expected = f"expected a model that is served: {self._held()}"
             raise InvalidRequestError([Violation("model_uri", f"found {quoted(model_uri)}, {expected}")])
@@ -135,23 +147,17 @@ class Roster:
         return found
 
     def _slots_of(self, name: str) -> list[Swapper]:
-        return [swapper for swapper in self._swappers if _name_of(swapper.slot) == name]
+        return [swapper for swapper in self._swappers if swapper.slot.name == name]
 
     def _held(self) -> str:
-        return ", ".join(dict.fromkeys(_name_of(swapper.slot) for swapper in self._swappers))
+        return ", ".join(dict.fromkeys(swapper.slot.name for swapper in self._swappers))
 
 
-def _name_of(slot: Slot) -> str:
-    held = slot.current or slot.previous
-    if held is not None:
-        return held.name
-    return slot.key.removeprefix("models:/").split("/")[0].split("@")[0]
-
-
-def _entry(slot: Slot, last: SwapRecord | None) -> IndexEntry:
+def entry_of(slot: Slot, last: SwapRecord | None = None) -> IndexEntry:
+    """Return the line of `slot`; `last` is what the last try to change it came to."""
     held = slot.current or slot.previous
     version = held.version if held is not None else ""
     if slot.current is not None:
-        return IndexEntry(_name_of(slot), version, "READY", "")
+        return IndexEntry(slot.name, version, "READY", "")
     reason = "unloaded" if slot.unloaded else (last.error if last is not None else "") or "not loaded yet"
-    return IndexEntry(_name_of(slot), version, "UNAVAILABLE", reason)
+    return IndexEntry(slot.name, version, "UNAVAILABLE", reason)

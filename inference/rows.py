@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import Violation
+
+if TYPE_CHECKING:
+    from inference.kinds import Kind
 
 __all__ = ["MAX_VIOLATIONS", "Decoded", "Numbers", "RowBlock", "decode_rows", "quoted"]
 
@@ -33,8 +36,12 @@ class RowBlock(Protocol):
     def row_count(self) -> int:
         """Number of rows, known without decoding them."""
 
-    def decode(self, column_count: int) -> Decoded:
-        """Decode to (rows, column_count) and say where that is impossible."""
+    def decode(self, column_count: int, kinds: "Sequence[Kind | None]" = ()) -> Decoded:
+        """Decode to (rows, column_count) and say where that is impossible.
+
+        `kinds` says what each column takes, for a model that takes more than numbers: a text becomes its code,
+        what is missing becomes nan. None is a column that is none of the model's.
+        """
 
     def place(self, row: int, column: int) -> str:
         """Return the path of one number in the caller's own form, such as `rows[3].values[1]`."""

@@ -2,10 +2,10 @@
 
 import os
 import threading
-from typing import Final
+import time
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from starlette.types import ASGIApp
 
 from inference.artifacts import (
     Cache,
@@ -16,22 +16,23 @@ from inference.artifacts import (
     Trial,
 )
 from inference.artifacts import Limits as TrialLimits
-from inference.catalog import Catalog, Slot
-from inference.gateway.app import Gateway
-from inference.gateway.health import HealthReport
+from inference.catalog import Catalog, Slot, slot_of
 from inference.gateway.listeners import Listeners
 from inference.lines import LineWriter
 from inference.metrics import Metrics
 from inference.refresh import AutoRefresh
 from inference.roster import Roster
-from inference.serving import Front, Serving, secret_text, slot_of, stage_of
+from inference.serving import Front, Serving, secret_text, stage_of
 from inference.settings import Settings
-from inference.shadow import Shadow
-from inference.shadow_metrics import ShadowMetrics
 from inference.swap import Swapper
 from inference.tokens import TokenGuard
 from inference.tracing import UNTRACED, Tracing
-from inference.workers.fleet import WorkerFleet
+
+if TYPE_CHECKING:  # what a server has only when it is asked for, or only after it serves, is imported then
+    from starlette.types import ASGIApp
+
+    from inference.shadow import Shadow
+    from inference.workers.fleet import WorkerFleet
 
 __all__ = ["Service"]
 
@@ -52,16 +53,18 @@ class Service:
         self._guard = self._serving.guard
         self._repository = _repository(settings)
         self._one_at_a_time = threading.Lock()
-        self._fleet = WorkerFleet(settings, writer, self.metrics) if settings.server_workers > 1 else None
+        self._fleet = _fleet(settings, writer, self.metrics) if settings.server_workers > 1 else None
         self.shadow: Final = self._open_shadow()
         self.roster: Final = Roster(
             self.catalog,
             [self._swapper(slot) for slot in self.catalog.slots],
             self._open_swapper if settings.model_source == "mlflow" else None,
-            beside=self.shadow.reload if self.shadow is not None else lambda: None,
+            reload_shadow=self.shadow.reload if self.shadow is not None else lambda: None,
         )
-        self._refresh = AutoRefresh(self.roster.reload, settings.model_auto_refresh_seconds)
+        self._refresh = AutoRefresh(self.roster.refresh, settings.model_auto_refresh_seconds)
         self._grpc = self._make_front()
+        self._said_serving = self._loaded = False
+        self.catalog.watch(self._say_readiness)
         try:
             self._http = Listeners(settings, self._serving.admin_guards, self._gateway)
         except BaseException:
@@ -73,6 +76,18 @@ class Service:
             return self._serving.bind_grpc(self.roster)
         self.plane.require(lambda: self._fleet is not None and self._fleet.ready)
         return self._fleet
+
+    def _say_readiness(self) -> None:
+        """Let the health service of gRPC follow the models; draining has the last word there."""
+        ready = self.catalog.ready
+        if ready != self._said_serving:
+            self._said_serving = ready
+            (self._grpc.serve if ready else self._grpc.pause)()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the configured models were all loaded once, so that there may be callers."""
+        return self._loaded
 
     @property
     def grpc_port(self) -> int:
@@ -89,17 +104,21 @@ class Service:
         """The port of admin requests that is really bound, if they have one of their own."""
         return self._http.admin_port
 
-    def _gateway(self, admin_guard: TokenGuard) -> ASGIApp:
+    def _gateway(self, admin_guard: TokenGuard) -> "ASGIApp":
+        from inference.gateway.app import Gateway  # noqa: PLC0415  # takes as long as all that gRPC needs
+        from inference.gateway.health import HealthReport  # noqa: PLC0415
+
         settings = self._settings
         track = settings.deployment_track
+        certificates, fleet = self._serving.certificates, self._fleet
         health = HealthReport(
             self.plane,
             self.roster,
             self._repository,
             track=track,
             shadow=self.shadow,
-            certificates=self._serving.certificates,
-            fleet=self._fleet,
+            certificate=(lambda: certificates.state) if certificates is not None else None,
+            workers=lambda: [each._asdict() for each in fleet.workers] if fleet is not None else [],
         )
         return Gateway(
             self.plane,
@@ -116,7 +135,15 @@ class Service:
 
     def start(self) -> None:
         """Answer on all ports: that there is no model yet."""
+        self.start_http()
+        self.start_grpc()
+
+    def start_http(self) -> None:
+        """Answer over HTTP; who has asked before waits until now."""
         self._http.start()
+
+    def start_grpc(self) -> None:
+        """Answer over gRPC, and say which ports are bound."""
         self._grpc.start()
         ports = {"grpc_port": self.grpc_port, "http_port": self.http_port}
         if self.admin_port is not None:
@@ -126,7 +153,7 @@ class Service:
     def load(self) -> None:
         """Load the configured models and become ready. Raises what `Roster.reload` raises."""
         self.roster.reload()
-        self._grpc.serve()
+        self._loaded = True
         if self._settings.model_auto_refresh_seconds:
             self._refresh.start()
         _log.info("serving", grpc_port=self.grpc_port, http_port=self.http_port)
@@ -146,9 +173,11 @@ class Service:
         self.roster.close()
         if self.shadow is not None:
             self.shadow.stop()
+        deadline = time.monotonic() + grace_seconds
         ended = self._grpc.stop(grace_seconds)
-        self._http.stop()
-        return ended
+        http_ended = self._http.stop(deadline - time.monotonic())
+        # Without workers the requests of both transports are counted in one place, and those over HTTP end last.
+        return (ended or self._fleet is None) and http_ended and self.plane.admission.in_flight == 0
 
     def _swapper(self, slot: Slot) -> Swapper:
         return Swapper(
@@ -162,11 +191,14 @@ class Service:
             tracing=self.plane.tracing,
         )
 
-    def _open_shadow(self) -> Shadow | None:
+    def _open_shadow(self) -> "Shadow | None":
         settings, uri = self._settings, self._settings.shadow_model_uri
         if uri is None:
             return None
-        slot = Slot(uri)
+        from inference.shadow import Shadow  # noqa: PLC0415
+        from inference.shadow_metrics import ShadowMetrics  # noqa: PLC0415
+
+        slot = slot_of(uri)
         catalog = Catalog([slot])
         unscraped = Metrics(
             settings.deployment_track
@@ -187,6 +219,12 @@ class Service:
     def _open_swapper(self, name: str) -> Swapper:
         alias = self._settings.mlflow_model_alias
         return self._swapper(slot_of(f"models:/{name}@{alias}"))
+
+
+def _fleet(settings: Settings, writer: LineWriter, metrics: Metrics) -> "WorkerFleet":
+    from inference.workers.fleet import WorkerFleet  # noqa: PLC0415
+
+    return WorkerFleet(settings, writer, metrics)
 
 
 def _repository(settings: Settings) -> Repository:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pydantic import SecretStr
 
 from inference.artifacts import Bundle, Predictor, check_golden_rows, load_predictor
-from inference.catalog import Catalog, Slot
+from inference.catalog import LOCAL, Catalog, Slot, slot_of
 from inference.core import Admission, DataPlane
 from inference.events import EventLog
 from inference.lines import LineWriter
@@ -26,7 +26,7 @@ from inference.tracing import UNTRACED, Tracing
 if TYPE_CHECKING:
     from inference.rpc.native_server import NativeServer
 
-__all__ = ["Front", "Serving", "secret_text", "slot_of", "stage_of"]
+__all__ = ["Front", "Serving", "secret_text", "stage_of"]
 
 #: Largest messages that may be in memory at one time, as request bodies or as answers not taken yet.
 _LARGEST_MESSAGES_KEPT: Final = 16
@@ -125,18 +125,13 @@ def _transport(settings: Settings) -> "type[GrpcServer] | type[NativeServer]":
     return NativeServer
 
 
-def slot_of(model_uri: str) -> Slot:
-    """Make the slot of a model URI, or of `local`."""
-    return Slot(model_uri, model_uri.partition("@")[2])
-
-
 def secret_text(value: SecretStr | None) -> str | None:
     """Return what a secret setting hides."""
     return value.get_secret_value() if value is not None else None
 
 
 def _slots(settings: Settings) -> list[Slot]:
-    uris = ["local"] if settings.model_source == "local" else settings.configured_uris
+    uris = [LOCAL] if settings.model_source == "local" else settings.configured_uris
     return [slot_of(uri) for uri in uris]
 
 

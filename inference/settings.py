@@ -1,6 +1,9 @@
 """Settings of the server: one environment variable a field, with what it means.
 
-Only this module and `inference.__main__` know that there is an environment.
+Nothing else of the server takes a decision from the environment. Who touches it beside this module and
+`inference.__main__`: `workers.process` hands it to OpenTelemetry, whose variables are its own; `workers.child`,
+`artifacts.child` and `artifacts.fetch` make that of a child process; and `conform`, another program, reads the
+variables that its command line names.
 """
 
 import ipaddress
@@ -12,18 +15,22 @@ import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from inference.errors import ModelNotFoundError
 from telemetry import LogFormat
 
 __all__ = ["Settings"]
 
-_URI_FORMS = ("models:/", "runs:/")
 #: Long enough that connections cost nothing, short enough that a new replica gets its share within minutes.
 _CONNECTION_AGE_SECONDS = 300
 
 
 def _known_uri_form(uri: str) -> str:
-    if not uri.startswith(_URI_FORMS):
-        raise ValueError("expected models:/name/7, models:/name@alias, models:/name/Stage or runs:/…")
+    from inference.artifacts import parse_model_uri  # noqa: PLC0415  # --help needs no runtime of models
+
+    try:
+        parse_model_uri(uri)
+    except ModelNotFoundError as error:
+        raise ValueError(f"{error.reason}; {error.existing}") from None
     return uri
 
 
@@ -105,7 +112,9 @@ class Settings(BaseSettings):
         description="Memory that a child process may need to try or compile a new bundle",
     )
     model_signature_public_key_file: Path | None = Field(
-        None, description="PEM file with an Ed25519 public key; only bundles that it verifies are served"
+        None,
+        description="PEM file with an elliptic-curve public key (P-256, P-384 or P-521); only bundles whose "
+        "model.sig it verifies are served, which needs the extra `signing`",
     )
     model_min_accuracy: float | None = Field(
         None, ge=0, le=1, description="Refuse a model whose metrics.json has less accuracy than this, or none"

@@ -151,10 +151,10 @@ class Shadow:
             self.catalog.release(generation)
 
     def _compare(self, record: PredictionRecord, generation: Generation) -> None:
-        primary = record.generation
-        features = features_for(generation, primary, record.features)
+        default = record.generation
+        features = features_for(generation, default, record.features)
         started = time.perf_counter()
         outputs = generation.predictor.predict(features)
         seconds = time.perf_counter() - started
-        agreeing = agreeing_rows(record.outputs, primary.classes, outputs, generation.classes)
+        agreeing = agreeing_rows(record.outputs, default.classes, outputs, generation.classes)
         self._metrics.scored(seconds, agree=agreeing, differ=len(features) - agreeing)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InvalidRequestError, Violation
+from inference.kinds import FLOAT32_MAX, MAX_NAME, Kind, wrong_numbers
 from inference.rows import MAX_VIOLATIONS, Numbers, RowBlock, quoted
 from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_INTEGER, ModelManifest
 
@@ -18,9 +19,6 @@ __all__ = ["Signature"]
 
 #: Feature names that one sentence lists.
 _MAX_NAMES: Final = 12
-#: Characters of a feature name that a sentence about a number repeats.
-_MAX_NAME: Final = 64
-_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 
 
 class Signature:
@@ -29,6 +27,9 @@ class Signature:
     def __init__(self, manifest: ModelManifest) -> None:
         self.names: Final = tuple(feature.name for feature in manifest.features)
         self._known = frozenset(self.names)
+        self.kinds: Final = tuple(map(Kind.of, manifest.features))
+        #: Whether every feature is a number that is never missing; all else takes the slower way.
+        self.is_plain: Final = all(kind.is_plain for kind in self.kinds)
         self._integers = frozenset(f.name for f in manifest.features if f.type == FEATURE_TYPE_INTEGER)
 
     def features_of(self, block: RowBlock, names: Sequence[str] = ()) -> NDArray[np.float32]:
@@ -40,11 +41,12 @@ class Signature:
         if block.row_count < 1:
             raise InvalidRequestError([Violation("rows", "found no rows, expected at least 1")])
         name_violations = list(islice(self._name_violations(names), MAX_VIOLATIONS)) if names else []
-        given, shape_violations = block.decode(len(self.names))
         columns = names or self.names
+        kinds = () if self.is_plain else self._kinds_of(names)
+        given, shape_violations = block.decode(len(self.names), kinds)
         sound = not name_violations and not shape_violations
-        if not sound or not _fits(given) or self._has_fractions(given, columns):
-            numbers = _number_violations(block, given, self._wrong(given, columns), columns)
+        if not sound or not self._takes(given, columns, kinds):
+            numbers = self._number_violations(block, given, columns, kinds)
             every = chain(name_violations, shape_violations, numbers)
             raise InvalidRequestError(list(islice(every, MAX_VIOLATIONS)))
         matrix = given.astype(np.float32)
@@ -65,6 +67,18 @@ class Signature:
         if missing:
             yield Violation("feature_names", f"misses {_listed(missing)}; name every feature exactly once")
 
+    def _kinds_of(self, names: Sequence[str]) -> Sequence[Kind | None]:
+        if not names:
+            return self.kinds
+        width = len(self.kinds)
+        known = {kind.name: kind for kind in self.kinds}
+        return [*map(known.get, names[:width]), *[None] * (width - len(names))]
+
+    def _takes(self, given: Numbers, columns: Sequence[str], kinds: Sequence[Kind | None]) -> bool:
+        if kinds:
+            return not wrong_numbers(given, kinds).any()
+        return _fits(given) and not self._has_fractions(given, columns)
+
     def _has_fractions(self, given: Numbers, columns: Sequence[str]) -> bool:
         return bool(self._integers) and bool(self._fractions(given, columns).any())
 
@@ -75,30 +89,35 @@ class Signature:
         return wrong
 
     def _wrong(self, given: Numbers, columns: Sequence[str]) -> NDArray[np.bool_]:
-        fits: NDArray[np.bool_] = np.abs(given) <= _FLOAT32_MAX
+        fits: NDArray[np.bool_] = np.abs(given) <= FLOAT32_MAX
         return ~fits | self._fractions(given, columns)
+
+    def _number_violations(
+        self, block: RowBlock, given: Numbers, columns: Sequence[str], kinds: Sequence[Kind | None]
+    ) -> Iterator[Violation]:
+        wrong = wrong_numbers(given, kinds) if kinds else self._wrong(given, columns)
+        for flat in np.flatnonzero(wrong):
+            row, column = divmod(int(flat), given.shape[1])
+            value = float(given[row, column])
+            kind = kinds[column] if kinds else None
+            if kind is not None:
+                expected = kind.expected_number(value)
+            else:
+                # The name may be a caller's own, so only a little of it is repeated.
+                feature = f" (feature {columns[column][:MAX_NAME]})" if column < len(columns) else ""
+                expected = f"{_expected(value)}{feature}"
+            yield Violation(block.place(row, column), f"found {value!r}, {expected}")
 
 
 def _fits(given: Numbers) -> bool:
     """Tell whether all numbers are finite and within what a 32-bit float holds; nan compares false."""
-    return bool(np.maximum.reduce(np.abs(given), axis=None) <= _FLOAT32_MAX)
-
-
-def _number_violations(
-    block: RowBlock, given: Numbers, wrong: NDArray[np.bool_], columns: Sequence[str]
-) -> Iterator[Violation]:
-    for flat in np.flatnonzero(wrong):
-        row, column = divmod(int(flat), given.shape[1])
-        value = float(given[row, column])
-        # The name may be a caller's own, so only a little of it is repeated.
-        feature = f" (feature {columns[column][:_MAX_NAME]})" if column < len(columns) else ""
-        yield Violation(block.place(row, column), f"found {value!r}, {_expected(value)}{feature}")
+    return bool(np.maximum.reduce(np.abs(given), axis=None) <= FLOAT32_MAX)
 
 
 def _expected(value: float) -> str:
     if not np.isfinite(value):
         return "expected a finite number"
-    if abs(value) > _FLOAT32_MAX:
+    if abs(value) > FLOAT32_MAX:
         return "expected a number within ±3.4028235e+38, the range of 32-bit floats"
     return "expected a whole number"
 

@@ -74,6 +74,10 @@ class SwapRecord:
     error: str = ""
 
 
+#: What tells one model from another: digest, version, name.
+_Identity = tuple[str, str, str]
+
+
 class _Flight:
     """One reload, and those who wait for it."""
 
@@ -119,7 +123,9 @@ class Swapper:
         self._one_at_a_time = one_at_a_time
         self._replicas: Replicas = replicas or Alone()
         self._joining = threading.Lock()
-        self._waiting: dict[str | None, _Flight] = {}
+        #: By what they ask for: a model URI, if any, and whether only what is new counts.
+        self._waiting: dict[tuple[str | None, bool], _Flight] = {}
+        self._resolved: _Identity | None = None
         self._closed = False
         self._last: SwapRecord | None = None
         self._stale_reason = ""
@@ -151,14 +157,14 @@ class Swapper:
             raise InvalidRequestError(
                 [Violation("model_uri", "expected none: MODEL_SOURCE is `local`, which has one model")]
             )
-        with self._joining:
-            flight = self._waiting.get(model_uri)
-            joined = flight is not None
-            if flight is None:
-                flight = self._waiting[model_uri] = _Flight()
-        if not joined:
-            self._fly(flight, model_uri)
-        return flight.result()
+        return self._join(model_uri, only_new=False)
+
+    def refresh(self) -> SwapRecord:
+        """Reload, if the configured model leads elsewhere than it did when it was last resolved.
+
+        So a rollback holds until the registry has something new. Raises what `reload` raises.
+        """
+        return self._join(None, only_new=True)
 
     def rollback(self) -> SwapRecord:
         """Serve the previous generation again. Raises `NoPreviousModelError` when there is none."""
@@ -184,25 +190,37 @@ class Swapper:
         """Refuse reloads that have not switched yet: the server shuts down."""
         self._closed = True
 
-    def _fly(self, flight: _Flight, model_uri: str | None) -> None:
+    def _join(self, model_uri: str | None, *, only_new: bool) -> SwapRecord:
+        key = (model_uri, only_new)
+        with self._joining:
+            flight = self._waiting.get(key)
+            joined = flight is not None
+            if flight is None:
+                flight = self._waiting[key] = _Flight()
+        if not joined:
+            self._fly(flight, *key)
+        return flight.result()
+
+    def _fly(self, flight: _Flight, model_uri: str | None, only_new: bool) -> None:
         with self._one_at_a_time:
             with self._joining:
-                del self._waiting[model_uri]  # whoever asks from here on may need a newer look
+                del self._waiting[model_uri, only_new]  # whoever asks from here on may need a newer look
             try:
                 asked = model_uri or self._model_uri
                 with self._tracing.step("model swap", model_uri=asked or self.slot.key):
-                    flight.record = self._reload(asked)
+                    flight.record = self._reload(asked, only_new=only_new)
             except Exception as error:  # noqa: BLE001  # raised in every thread that waits, this one too
                 flight.error = error
             finally:
                 flight.ended.set()
 
-    def _reload(self, model_uri: str | None) -> SwapRecord:
+    def _reload(self, model_uri: str | None, *, only_new: bool) -> SwapRecord:
         self._refuse_when_closed()
         try:
             with self._tracing.step("fetch"):
                 fetched = self._repository.fetch(model_uri)
-            outcome = self._serve(fetched)
+            found = _identity_of(fetched)
+            outcome = "unchanged" if only_new and found == self._resolved else self._serve(fetched)
         except InferenceError as error:
             self._record("failed", str(error))
             raise
@@ -210,12 +228,12 @@ class Swapper:
             self._record("failed", "a defect of the server; its log has the details")
             raise
         self._stale_reason = fetched.stale_reason
-        self._model_uri = model_uri
+        self._model_uri, self._resolved = model_uri, found
         return self._record(outcome)
 
     def _serve(self, fetched: FetchedModel) -> SwapOutcome:
         current = self.slot.current
-        if current is not None and _is_same(current, fetched):
+        if current is not None and _identity_of(current) == _identity_of(fetched):
             return "unchanged"
         number = self._next_number()
         with self._tracing.step("prepare", model=fetched.name, version=fetched.version):
@@ -243,9 +261,6 @@ class Swapper:
         return self._last
 
 
-def _is_same(current: Generation, fetched: FetchedModel) -> bool:
-    return (current.digest, current.version, current.name) == (
-        fetched.bundle.digest,
-        fetched.version,
-        fetched.name,
-    )
+def _identity_of(model: Generation | FetchedModel) -> _Identity:
+    bundle = model.bundle
+    return bundle.digest, model.version, model.name

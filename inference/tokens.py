@@ -11,7 +11,7 @@ from inference.errors import OverloadError, PermissionDeniedError, Unauthenticat
 
 __all__ = ["AdminGuards", "TokenGuard", "admin_guards"]
 
-#: Wrong tokens that one address may show within `_WINDOW_SECONDS`; then it is not listened to for as long.
+#: Wrong tokens that one address may show within `_WINDOW_SECONDS`; further ones are refused for as long.
 #: A person who mistypes never gets there, and guessing 2^128 tokens at this rate is hopeless.
 MAX_FAILURES: Final = 10
 _WINDOW_SECONDS: Final = 60.0
@@ -22,18 +22,28 @@ _MAX_ADDRESSES: Final = 1024
 class TokenGuard:
     """Lets requests pass that show `token`: as `Authorization: Bearer …`, or in `header` when that is named.
 
+    With `locks_out` an address that guessed too often is not listened to at all for a while. Without, its right
+    token still passes: behind a proxy all callers have one address, and one of them must not lock out the others.
     Without a token, `PermissionDeniedError` is raised when `required`, with `refusal` as its sentence, and
     everything passes when not.
     """
 
     def __init__(
-        self, token: str | None, *, variable: str, header: str = "", required: bool, refusal: str = ""
+        self,
+        token: str | None,
+        *,
+        variable: str,
+        header: str = "",
+        required: bool,
+        refusal: str = "",
+        locks_out: bool = False,
     ) -> None:
         self._token = token.encode() if token else None
         self._variable = variable
         self._header = header
         self._required = required
         self._refusal = refusal
+        self._locks_out = locks_out
         self._lock = threading.Lock()
         # When each address failed within the window, the oldest address first.
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
@@ -52,9 +62,10 @@ class TokenGuard:
             if self._required:
                 raise PermissionDeniedError(self._refusal)
             return
-        if self._failures:
+        if self._locks_out and self._failures:
             self._refuse_guessing(address())
         if not hmac.compare_digest(self._shown(headers).encode(), self._token):
+            self._refuse_guessing(address())
             self._remember(address())
             named = f"{self._header}, or as " if self._header else ""
             raise UnauthenticatedError(f"show the token as {named}authorization: Bearer ({self._variable})")
@@ -108,5 +119,10 @@ def admin_guards(token: str | None, *, elsewhere: bool) -> AdminGuards:
 
 def _admin_guard(token: str | None, refusal: str) -> TokenGuard:
     return TokenGuard(
-        token, variable="ADMIN_API_TOKEN", header="x-admin-token", required=True, refusal=refusal
+        token,
+        variable="ADMIN_API_TOKEN",
+        header="x-admin-token",
+        required=True,
+        refusal=refusal,
+        locks_out=True,
     )

@@ -10,11 +10,13 @@ from telemetry.correlation import CORRELATION_HEADERS, choose_correlation_id, co
 from telemetry.environment import SettingsError, load_settings
 from telemetry.exposition import render_metrics
 from telemetry.http_server import HttpServer, PortInUseError
-from telemetry.lifecycle import StopSignals
+from telemetry.lifecycle import FLUSH_SECONDS, TRACE_FLUSH_SECONDS, StopSignals
 from telemetry.logs import LogFormat, configure_logging
 
 __all__ = [
     "CORRELATION_HEADERS",
+    "FLUSH_SECONDS",
+    "TRACE_FLUSH_SECONDS",
     "HttpServer",
     "LogFormat",
     "PortInUseError",

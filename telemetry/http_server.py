@@ -4,11 +4,16 @@ import errno
 import socket
 import threading
 import time
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 __all__ = ["HttpServer", "PortInUseError"]
+
+
+#: How long a stop without any grace leaves to answers that are on their way.
+_LAST_WORDS_SECONDS: Final = 0.5
 
 
 class PortInUseError(Exception):
@@ -25,10 +30,13 @@ class PortInUseError(Exception):
 class HttpServer:
     """Serves an ASGI application by uvicorn in a thread of its own."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, variable: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, variable: str, most_connections: int | None = None
+    ) -> None:
         """Bind `host:port` (port 0: the kernel chooses).
 
-        `variable` is the setting that an error names. Raises `PortInUseError`, or `OSError` when the
+        `variable` is the setting that an error names. With `most_connections` open, whoever comes is answered
+        503. Raises `PortInUseError`, or `OSError` when the
         address cannot be bound for another reason.
         """
         self._socket = _bind(host, port, variable)
@@ -38,7 +46,7 @@ class HttpServer:
             log_level="warning",
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=5,
+            limit_concurrency=most_connections,
         )
         self._server = uvicorn.Server(config)
         # uvicorn takes no signals outside the main thread, so the owner keeps them.
@@ -61,12 +69,20 @@ class HttpServer:
                 raise RuntimeError("the HTTP server did not start; its log lines say why")
             time.sleep(0.005)
 
-    def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Finish the requests in flight, then close the port. May be called before `start`."""
+    def stop(self, timeout_seconds: float = 5.0) -> bool:
+        """Finish the requests in flight, cut off those that take longer, then close the port.
+
+        Returns whether all ended in time. May be called before `start`.
+        """
         self._server.should_exit = True
+        ended = True
         if self._thread.is_alive():
-            self._thread.join(timeout_seconds)
+            self._thread.join(max(timeout_seconds, _LAST_WORDS_SECONDS))
+            ended = not self._thread.is_alive()
+            self._server.force_exit = True
+            self._thread.join(_LAST_WORDS_SECONDS)
         self._socket.close()
+        return ended
 
 
 def _bind(host: str, port: int, variable: str) -> socket.socket:

@@ -9,7 +9,12 @@ import threading
 from types import FrameType
 from typing import Final
 
-__all__ = ["StopSignals"]
+__all__ = ["FLUSH_SECONDS", "TRACE_FLUSH_SECONDS", "StopSignals"]
+
+#: How long the queue of events and log lines may take to be written at the end of a process.
+FLUSH_SECONDS: Final = 5.0
+#: How long the spans that were recorded may take to reach their collector at the end of a process.
+TRACE_FLUSH_SECONDS: Final = 3.0
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 #: What ends the thread that reads signals; no signal has this number.

@@ -16,6 +16,7 @@ from inference.artifacts.golden import check_golden_rows
 from inference.artifacts.hold import Hold
 from inference.artifacts.local_repository import LocalRepository
 from inference.artifacts.mlflow_repository import MlflowRepository
+from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
 from inference.artifacts.predictor import Outputs, Predictor, load_predictor
 from inference.artifacts.repository import (
     Credentials,
@@ -35,12 +36,15 @@ __all__ = [
     "Limits",
     "LocalRepository",
     "MlflowRepository",
+    "ModelUri",
     "Outputs",
     "Predictor",
     "RegistryDiagnostics",
     "Repository",
     "Trial",
+    "UriKind",
     "check_golden_rows",
     "load_predictor",
+    "parse_model_uri",
     "read_bundle",
 ]

@@ -1,81 +1,105 @@
 """Detached signatures: who may hand a bundle to this server, when a public key says so.
 
-`manifest.json.sig` holds the Ed25519 signature of the exact bytes of `manifest.json`, 64 bytes in base64. As
-the manifest has the digest of every other file, it vouches for the whole bundle. `python -m training.sign`
-writes it. The package `cryptography` is imported only when a key is configured.
+`model.sig` is a signature in the format of OpenSSF model signing v1.0, over every file of the bundle.
+`python -m training.sign` writes it, and so does the tool of the standard. It is checked by a child process
+(`inference.artifacts.signature_process`), as the package `model-signing` brings 40 others that have no business
+in a server; what passed is remembered, as long as bundle, signature and key stay what they were.
 """
 
-import base64
 import hashlib
+import threading
 from pathlib import Path
 from typing import Final
 
 from inference.artifacts.bundle import Bundle
-from inference.artifacts.manifest import MANIFEST_FILE
+from inference.artifacts.child import ChildTimeoutError, Limits, run_child
+from inference.artifacts.refusal import read_verdict
+from inference.artifacts.signature_process import (
+    REMEDY_SIGN,
+    SIGNATURE_FILE,
+    SIGNATURE_VARIABLE,
+    SignatureRequest,
+)
 from inference.errors import BundleError
 
-__all__ = ["SIGNATURE_FILE", "SIGNATURE_LIMIT_BYTES", "SIGNATURE_VARIABLE", "require_signature"]
+__all__ = ["SIGNATURE_FILE", "SIGNATURE_LIMIT_BYTES", "SIGNATURE_VARIABLE", "SignatureCheck"]
 
-SIGNATURE_FILE: Final = f"{MANIFEST_FILE}.sig"
-#: 88 characters, and room for line ends.
-SIGNATURE_LIMIT_BYTES: Final = 1024
-SIGNATURE_VARIABLE: Final = "MODEL_SIGNATURE_PUBLIC_KEY_FILE"
-
-_REMEDY_SIGN: Final = (
-    "sign it with `python -m training.sign --key KEY BUNDLE_DIR` before it is stored, or serve it where "
-    f"{SIGNATURE_VARIABLE} is not set"
-)
-_REMEDY_KEY: Final = f"set {SIGNATURE_VARIABLE} to a PEM file with an Ed25519 public key"
+#: About 250 bytes for each file of the bundle and 1 KiB beside them: room for four thousand files.
+SIGNATURE_LIMIT_BYTES: Final = 1 << 20
+_REMEDY_KEY: Final = f"set {SIGNATURE_VARIABLE} to a PEM file with an elliptic-curve public key"
 
 
-def require_signature(bundle: Bundle, public_key_file: Path, label: str = "") -> None:
-    """Raise `BundleError` (naming `label`, or the directory) unless the key verifies the bundle's signature.
+class SignatureCheck:
+    """Asks for signatures of the key in `public_key_file`; any number of threads may share it.
 
     The key is read each time, so that it can be replaced without a restart.
     """
-    label = label or str(bundle.path)
-    content = _read(bundle.path / MANIFEST_FILE, label)
-    if hashlib.sha256(content).hexdigest() != bundle.digest:
-        raise BundleError(label, f"{MANIFEST_FILE} changed after it was verified", "fetch the model again")
-    try:
-        signature = base64.b64decode(_read(bundle.path / SIGNATURE_FILE, label).strip(), validate=True)
-    except ValueError:
-        raise BundleError(label, f"{SIGNATURE_FILE} is not base64", _REMEDY_SIGN) from None
-    if not _verifies(public_key_file, label, signature, content):
-        reason = f"{SIGNATURE_FILE} is not a signature of {MANIFEST_FILE} by the key in {SIGNATURE_VARIABLE}"
-        raise BundleError(label, reason, _REMEDY_SIGN)
+
+    def __init__(self, public_key_file: Path, limits: Limits | None = None) -> None:
+        self._public_key_file = public_key_file
+        self._limits = limits or Limits()
+        self._passed: str | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def require(self, bundle: Bundle, label: str = "") -> None:
+        """Raise `BundleError` (naming `label`, or the directory) unless the key verifies the signature."""
+        label = label or str(bundle.path)
+        with self._one_at_a_time:
+            state = self._state(bundle, label)
+            if state == self._passed:
+                return
+            self._check(bundle, label)
+            # Of what changed while it was looked at, nobody knows what was looked at.
+            self._passed = state if self._state(bundle, label) == state else None
+
+    def _state(self, bundle: Bundle, label: str) -> str:
+        """Return a digest of all that the verdict depends on; the files that are listed have one already."""
+        names = sorted(path.relative_to(bundle.path).as_posix() for path in bundle.path.rglob("*"))
+        parts = [bundle.digest.encode(), "\n".join(names).encode()]
+        parts += [_read_signature(bundle.path, label), self._read_key(label)]
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+    def _read_key(self, label: str) -> bytes:
+        try:
+            return self._public_key_file.read_bytes()
+        except OSError as error:
+            reason = f"the key of {SIGNATURE_VARIABLE} cannot be read from {self._public_key_file}: {error}"
+            raise BundleError(label, reason, _REMEDY_KEY) from error
+
+    def _check(self, bundle: Bundle, label: str) -> None:
+        request = SignatureRequest(
+            str(bundle.path.absolute()), bundle.digest, str(self._public_key_file.absolute())
+        )
+        limits = self._limits
+        try:
+            ended = run_child(
+                "inference.artifacts.signature_process",
+                request.to_json(),
+                seconds=limits.seconds,
+                memory_bytes=limits.memory_bytes,
+            )
+        except ChildTimeoutError:
+            reason = f"checking {SIGNATURE_FILE}, which {SIGNATURE_VARIABLE} asks for, took more than "
+            reason += f"{limits.seconds:g} seconds"
+            raise BundleError(label, reason, "try again on a machine that is less busy") from None
+        verdict = read_verdict(ended.stdout)
+        if verdict:
+            raise BundleError(label, verdict["reason"], verdict["remedy"])
+        if verdict is None or ended.returncode != 0:
+            reason = f"the process that checks {SIGNATURE_FILE} for {SIGNATURE_VARIABLE} {ended.how}"
+            raise BundleError(label, reason, REMEDY_SIGN)
 
 
-def _read(file: Path, label: str) -> bytes:
+def _read_signature(directory: Path, label: str) -> bytes:
     try:
-        with file.open("rb") as stream:
-            # Beyond the limit it verifies as nothing.
-            return stream.read(SIGNATURE_LIMIT_BYTES if file.name == SIGNATURE_FILE else -1)
+        with (directory / SIGNATURE_FILE).open("rb") as stream:
+            content = stream.read(SIGNATURE_LIMIT_BYTES + 1)
     except FileNotFoundError:
-        reason = f"it has no {file.name}, which {SIGNATURE_VARIABLE} asks for"
-        raise BundleError(label, reason, _REMEDY_SIGN) from None
+        reason = f"it has no {SIGNATURE_FILE}, which {SIGNATURE_VARIABLE} asks for"
+        raise BundleError(label, reason, REMEDY_SIGN) from None
     except OSError as error:
-        raise BundleError(label, f"{file.name} cannot be read: {error.strerror or error}") from error
-
-
-def _verifies(public_key_file: Path, label: str, signature: bytes, content: bytes) -> bool:
-    try:
-        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
-    except ImportError as error:
-        reason = f"{SIGNATURE_VARIABLE} is set and signatures cannot be verified here: {error}"
-        raise BundleError(label, reason, "install the extra `signing` beside the server") from error
-    try:
-        key = load_pem_public_key(public_key_file.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        reason = f"the key of {SIGNATURE_VARIABLE} cannot be read from {public_key_file}: {error}"
-        raise BundleError(label, reason, _REMEDY_KEY) from error
-    if not isinstance(key, Ed25519PublicKey):
-        reason = f"{public_key_file} of {SIGNATURE_VARIABLE} holds another kind of key than Ed25519"
-        raise BundleError(label, reason, _REMEDY_KEY)
-    try:
-        key.verify(signature, content)
-    except InvalidSignature:
-        return False
-    return True
+        raise BundleError(label, f"{SIGNATURE_FILE} cannot be read: {error.strerror or error}") from error
+    if len(content) > SIGNATURE_LIMIT_BYTES:
+        reason = f"{SIGNATURE_FILE} has more than {SIGNATURE_LIMIT_BYTES} bytes, and {SIGNATURE_VARIABLE} asks for it"
+        raise BundleError(label, reason, REMEDY_SIGN)
+    return content

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from inference.artifacts.bundle import read_bundle
-from inference.artifacts.detached_signature import require_signature
+from inference.artifacts.detached_signature import SignatureCheck
 from inference.artifacts.repository import FetchedModel, RegistryDiagnostics
 from inference.artifacts.trial import Trial
 from inference.errors import InferenceError
@@ -22,7 +22,7 @@ class LocalRepository:
     ) -> None:
         self._bundle_dir = bundle_dir
         self._trial = trial
-        self._public_key_file = public_key_file
+        self._signature = None if public_key_file is None else SignatureCheck(public_key_file)
         self._diagnostics = RegistryDiagnostics()
 
     def fetch(self, model_uri: str | None = None) -> FetchedModel:
@@ -30,8 +30,8 @@ class LocalRepository:
         del model_uri
         try:
             bundle = read_bundle(self._bundle_dir)
-            if self._public_key_file is not None:
-                require_signature(bundle, self._public_key_file)
+            if self._signature is not None:
+                self._signature.require(bundle)
             if self._trial is not None:
                 self._trial.require(bundle)
         except InferenceError as error:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from inference.errors import BundleError
 from protos.inference.v1.manifest_pb2 import (
+    FEATURE_TYPE_CATEGORY,
     FEATURE_TYPE_UNSPECIFIED,
     RUNTIME_ONNX,
     RUNTIME_SKLEARN,
@@ -28,6 +29,10 @@ ONNX_FILE: Final = "model.onnx"
 #: The one version of `ModelManifest` that exists.
 SCHEMA_VERSION: Final = 1
 
+#: Characters of a category. One row with its texts has to fit a line of the prediction log, 12 KiB.
+_MAX_CATEGORY: Final = 1024
+#: All texts together. They travel whenever the model is described, and gRPC clients take 4 MiB by default.
+_MAX_CATEGORIES_BYTES: Final = 1 << 20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,11 +72,12 @@ def is_safe_path(path: str) -> bool:
 def _problems(manifest: ModelManifest) -> Iterator[str]:
     yield from _problems_of_files(manifest)
     yield from _problems_of_shape(manifest)
+    yield from _problems_of_features(manifest)
     yield from _problems_of_runtime(manifest)
     if not manifest.golden_rows:
         yield "golden_rows is empty and at least one row is expected"
     for number, row in enumerate(manifest.golden_rows):
-        problem = _problem_of_row(manifest, row)
+        problem = _problem_of_row(manifest, row) or next(_problems_of_numbers(manifest, row), "")
         if problem:
             yield f"golden_rows[{number}] {problem}"
 
@@ -109,6 +115,26 @@ def _problems_of_shape(manifest: ModelManifest) -> Iterator[str]:
         yield "task is missing or unknown"
 
 
+def _problems_of_features(manifest: ModelManifest) -> Iterator[str]:
+    total = 0
+    for feature in manifest.features:
+        categories = list(feature.categories)
+        what = f"the feature {feature.name!r}"
+        if feature.type == FEATURE_TYPE_CATEGORY:
+            if not categories or len(set(categories)) != len(categories):
+                yield f"{what} has {len(categories)} categories and at least one, each once, is expected"
+        elif categories or feature.unknown_as_missing:
+            yield f"{what} has categories, or unknown_as_missing, and is no FEATURE_TYPE_CATEGORY"
+        if feature.unknown_as_missing and not feature.nullable:
+            yield f"{what} is unknown_as_missing and not nullable, so an unknown text has no value"
+        longest = max(map(len, categories), default=0)
+        if longest > _MAX_CATEGORY:
+            yield f"{what} has a category of {longest} characters and at most {_MAX_CATEGORY} are expected"
+        total += sum(len(text.encode()) for text in categories)
+    if total > _MAX_CATEGORIES_BYTES:
+        yield f"the categories take {total} bytes and at most {_MAX_CATEGORIES_BYTES} are expected"
+
+
 def _problems_of_runtime(manifest: ModelManifest) -> Iterator[str]:
     listed = {file.path for file in manifest.files}
     if manifest.runtime == RUNTIME_ONNX:
@@ -127,7 +153,7 @@ def _problem_of_row(manifest: ModelManifest, row: GoldenRow) -> str:
     outputs = list(row.probabilities) if manifest.task == TASK_CLASSIFICATION else [row.value]
     if len(row.features) != len(manifest.features):
         return f"has {len(row.features)} features and {len(manifest.features)} are expected"
-    if not all(math.isfinite(number) for number in (*row.features, *outputs)):
+    if not all(map(math.isfinite, outputs)):
         return "has a number that is not finite"
     if manifest.task == TASK_REGRESSION:
         return "" if row.HasField("value") else "has no value"
@@ -136,3 +162,16 @@ def _problem_of_row(manifest: ModelManifest, row: GoldenRow) -> str:
     if len(outputs) != len(manifest.classes):
         return f"has {len(outputs)} probabilities and {len(manifest.classes)} are expected"
     return ""
+
+
+def _problems_of_numbers(manifest: ModelManifest, row: GoldenRow) -> Iterator[str]:
+    for feature, number in zip(manifest.features, row.features, strict=True):
+        if math.isnan(number) and feature.nullable:
+            continue
+        if not math.isfinite(number):
+            yield "has a number that is not finite"
+        elif feature.type == FEATURE_TYPE_CATEGORY and not (
+            number.is_integer() and 0 <= number < len(feature.categories)
+        ):
+            known = f"{len(feature.categories)} categories"
+            yield f"has {number:g} for the feature {feature.name!r}, the code of none of its {known}"

@@ -10,7 +10,7 @@ import structlog
 from inference.artifacts.address import database_file, fingerprint, identify, redact
 from inference.artifacts.cache import Cache, Record
 from inference.artifacts.child import ChildTimeoutError, Limits, run_child
-from inference.artifacts.detached_signature import require_signature
+from inference.artifacts.detached_signature import SignatureCheck
 from inference.artifacts.exchange import Reply, Request, decode_reply
 from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
 from inference.artifacts.repository import Credentials, FetchedModel, RegistryDiagnostics
@@ -54,7 +54,7 @@ class MlflowRepository:
     ) -> None:
         self._model_uri = model_uri
         self._trial = trial
-        self._public_key_file = public_key_file
+        self._signature = None if public_key_file is None else SignatureCheck(public_key_file)
         self._allow_stale = allow_stale
         self._address = identify(tracking_uri)
         self._cache = Cache(cache_dir.absolute())
@@ -194,8 +194,8 @@ class MlflowRepository:
         return FetchedModel(record.name, record.version, bundle, hold=hold)
 
     def _require_signature(self, fetched: FetchedModel) -> None:
-        if self._public_key_file is not None:
-            require_signature(fetched.bundle, self._public_key_file, _label(fetched))
+        if self._signature is not None:
+            self._signature.require(fetched.bundle, _label(fetched))
 
     def _require_good(self, fetched: FetchedModel) -> None:
         try:

@@ -11,8 +11,8 @@ __all__ = ["Outputs", "Predictor"]
 class Outputs(NamedTuple):
     """What a model gives for a batch of rows.
 
-    Classification sets `class_index` (rows,) and `probabilities` (rows, classes); regression sets `values`
-    (rows,). What does not apply is None.
+    Classification sets both `class_index` (rows,) and `probabilities` (rows, classes), since a classifier without
+    probabilities is refused; regression sets `values` (rows,). What does not apply is None.
     """
 
     class_index: NDArray[np.int64] | None = None

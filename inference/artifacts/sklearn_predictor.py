@@ -22,12 +22,14 @@ from inference.artifacts.outputs import Outputs
 from inference.artifacts.tree_check import check_trees
 from inference.artifacts.trusted_types import TRUSTED_TYPES
 from inference.errors import BundleError
-from protos.inference.v1.manifest_pb2 import TASK_CLASSIFICATION
+from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_CATEGORY, TASK_CLASSIFICATION
 
 __all__ = ["load_sklearn"]
 
 log = structlog.stdlib.get_logger("inference.artifacts")
 
+#: The step of a Pipeline that turns texts into codes.
+_ENCODE: Final = "encode"
 _REMEDY_EXTRA: Final = (
     "install the extra `training` beside the server (scikit-learn and skops), or compile the model"
 )
@@ -65,12 +67,27 @@ def load_sklearn(bundle: Bundle, *, allow_pickle: bool) -> _SklearnPredictor:
             "store the model as skops or compile it, or set MODEL_ALLOW_PICKLE=true if you trust its author"
         )
         raise BundleError(str(bundle.path), reason, remedy)
+    model = _without_encoding(bundle, model)
     classifies = bundle.manifest.task == TASK_CLASSIFICATION
     method = "predict_proba" if classifies else "predict"
     if not hasattr(model, method):
         raise BundleError(str(bundle.path), f"the {type(model).__name__} in {name} has no `{method}`")
     _use_one_thread(model)
     return _SklearnPredictor(model, classifies=classifies)
+
+
+def _without_encoding(bundle: Bundle, model: Any) -> Any:  # noqa: ANN401 (any estimator)
+    """Return the part of `model` that takes codes: the server itself turns texts into them, by the manifest."""
+    if not any(feature.type == FEATURE_TYPE_CATEGORY for feature in bundle.manifest.features):
+        return model
+    steps = list(getattr(model, "steps", ()))
+    if len(steps) < 2 or steps[0][0] != _ENCODE:
+        found = f"{bundle.manifest.sklearn_file} is a {type(model).__name__}"
+        reason = (
+            f"{found} and for features with categories a Pipeline whose first step is `{_ENCODE}` is expected"
+        )
+        raise BundleError(str(bundle.path), reason, "register it with `python -m training.train`")
+    return model[1:]
 
 
 def _load_skops(bundle: Bundle) -> Any:  # noqa: ANN401 (any estimator)

@@ -6,8 +6,10 @@ __all__ = ["TRUSTED_TYPES"]
 
 #: Parts of fitted scikit-learn estimators that skops does not trust by itself. Each either holds plain Python
 #: state, or is compiled code whose indices `check_trees` bounds. The neighbour trees (`KDTree`, `BallTree`)
-#: are left out: nothing bounds theirs.
+#: are left out: nothing bounds theirs. A `dtype` (of `SimpleImputer`) is read as that of an empty array, which is no
+#: pickle.
 TRUSTED_TYPES: Final = (
+    "numpy.dtype",
     "sklearn._loss.loss.HalfTweedieLoss",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",

@@ -11,7 +11,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 
 from inference.client.batches import DEFAULT_ROWS_PER_CALL, Batch, split
-from inference.client.call import DEFAULT_TIMEOUT_SECONDS, Asked, Call, Caller, Metadata, Token
+from inference.client.call import DEFAULT_DEADLINE_SECONDS, Asked, Call, Caller, Metadata, Token
 from inference.client.channel import ChannelOptions, TlsFiles, open_async_channel
 from inference.client.readiness import QUESTION, Readiness
 from inference.client.result import PredictResult, result_of
@@ -72,13 +72,15 @@ class AsyncPredictionClient:
         feature_names: Sequence[str] = (),
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         request_id: str = "",
         shadow: bool = False,
         metadata: Metadata = (),
     ) -> PredictResult:
         """Predict one output a row; see `PredictionClient.predict`, also for what a retry may duplicate."""
-        asked = Asked(timeout_seconds, metadata, model_name, model_version, feature_names, request_id, shadow)
+        asked = Asked(
+            deadline_seconds, metadata, model_name, model_version, feature_names, request_id, shadow
+        )
         return await self._predict(Batch(0, rows), asked)
 
     async def predict_batches(
@@ -90,7 +92,7 @@ class AsyncPredictionClient:
         feature_names: Sequence[str] = (),
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         shadow: bool = False,
         metadata: Metadata = (),
     ) -> AsyncIterator[PredictResult]:
@@ -101,7 +103,7 @@ class AsyncPredictionClient:
         """
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}, expected at least 1")
-        asked = Asked(timeout_seconds, metadata, model_name, model_version, feature_names, shadow=shadow)
+        asked = Asked(deadline_seconds, metadata, model_name, model_version, feature_names, shadow=shadow)
         running: deque[asyncio.Task[PredictResult]] = deque()
         try:
             for batch in split(rows, rows_per_call):
@@ -120,17 +122,17 @@ class AsyncPredictionClient:
         *,
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         metadata: Metadata = (),
     ) -> pb.GetModelResponse:
         """Describe the model that answers now."""
-        asked = Asked(timeout_seconds, metadata, model_name, model_version)
+        asked = Asked(deadline_seconds, metadata, model_name, model_version)
         request, call = self._caller.description(asked)
         return (await self._call(self._stub().GetModel, request, call))[0]
 
-    async def wait_ready(self, timeout_seconds: float = 30.0) -> None:
+    async def wait_ready(self, deadline_seconds: float = 30.0) -> None:
         """Return once the server has a model and health says SERVING, or raise `DeadlineExceededError`."""
-        waiting = Readiness(self._caller.address, timeout_seconds)
+        waiting = Readiness(self._caller.address, deadline_seconds)
         health = health_pb2_grpc.HealthStub(self._channel())
         while True:
             headers = self._caller.headers()

@@ -14,10 +14,13 @@ from inference.client.rows import Encoded, encode
 from inference.client.status import Status
 from protos.inference.v1 import inference_pb2 as pb
 
-__all__ = ["DEFAULT_TIMEOUT_SECONDS", "Asked", "Call", "Caller", "Metadata", "Token"]
+__all__ = ["DEFAULT_DEADLINE_SECONDS", "Asked", "Call", "Caller", "Metadata", "Token"]
 
 #: Nothing of a prediction takes this long; a call that does has failed.
-DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+DEFAULT_DEADLINE_SECONDS: Final = 5.0
+
+#: What gRPC itself says when it stops waiting; anything else is the server's own reason.
+_LOCAL_DEADLINE: Final = "Deadline Exceeded"
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 #: A bearer token, or what returns the one that holds now, for tokens that expire.
@@ -28,7 +31,7 @@ Token: TypeAlias = str | Callable[[], str]
 class Asked:
     """What a caller says of a call besides its rows."""
 
-    timeout_seconds: float
+    deadline_seconds: float
     metadata: Metadata = ()
     model_name: str = ""
     model_version: str = ""
@@ -58,7 +61,7 @@ class Caller:
         return request, self._call(asked)
 
     def _call(self, asked: Asked, column_count: int = 0, first_row: int = 0) -> "Call":
-        attempts = Attempts(self.retry, asked.timeout_seconds)  # the deadline counts from here
+        attempts = Attempts(self.retry, asked.deadline_seconds)  # the deadline counts from here
         request_id = asked.request_id or uuid.uuid4().hex
         headers = [*self.headers(asked.metadata), ("x-request-id", request_id)]
         if asked.shadow:
@@ -106,5 +109,9 @@ class Call:
         if status.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             earlier = [failure for failure in self.attempts.failures if failure is not status]
             before = f"; before that it said {earlier[-1].details!r}" if earlier else ""
-            return f"{self.address} gave no answer within {self.attempts.timeout_seconds:g} s{before}"
+            own = status.details.startswith(_LOCAL_DEADLINE)
+            reason = f": {status.details}" if status.details and not own else ""
+            return (
+                f"{self.address} gave no answer within {self.attempts.deadline_seconds:g} s{reason}{before}"
+            )
         return status.details or f"{self.address} answered {status.code.name}"

@@ -85,7 +85,7 @@ class UnavailableError(PredictionError):
 
 
 class DeadlineExceededError(PredictionError):
-    """No answer within `timeout_seconds`, all attempts together."""
+    """No answer within `deadline_seconds`, all attempts together."""
 
 
 class OverloadError(PredictionError):

@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from inference.client.batches import DEFAULT_ROWS_PER_CALL, Batch, split
-from inference.client.call import DEFAULT_TIMEOUT_SECONDS, Asked, Call, Caller, Metadata, Token
+from inference.client.call import DEFAULT_DEADLINE_SECONDS, Asked, Call, Caller, Metadata, Token
 from inference.client.channel import ChannelOptions, TlsFiles, open_channel
 from inference.client.readiness import QUESTION, Readiness
 from inference.client.result import PredictResult, result_of
@@ -31,7 +31,7 @@ class PredictionClient:
     Make one and keep it: threads may share it, and calls share its connection. Make it after a fork, not before.
 
     `tls` None means plaintext. `token` is sent as `authorization: Bearer …`, in plaintext too. `metadata` goes
-    with every call. Each call has one deadline, `timeout_seconds`, for all its attempts; `retry` says how many
+    with every call. Each call has one deadline, `deadline_seconds`, for all its attempts; `retry` says how many
     there may be. Calls raise `PredictionError`.
     """
 
@@ -69,22 +69,24 @@ class PredictionClient:
         feature_names: Sequence[str] = (),
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         request_id: str = "",
         shadow: bool = False,
         metadata: Metadata = (),
     ) -> PredictResult:
         """Predict one output a row.
 
-        `rows` are sequences of numbers, in the model's order or that of `feature_names`; mappings from feature
-        name to number; a 2-D numpy array; or a pandas DataFrame, whose columns name the features when they are
-        text. `model_name` and `model_version` make any other model an error. `shadow` marks a replay that is no
-        user traffic.
+        `rows` are sequences of cells, in the model's order or that of `feature_names`; mappings from feature
+        name to cell; a 2-D numpy array; or a pandas DataFrame, whose columns name the features when they are
+        text. A cell is a number, the text of a category, or None for what is missing. `model_name` and
+        `model_version` make any other model an error. `shadow` marks a replay that is no user traffic.
 
         Predicting changes nothing, so a refused attempt is tried again, under the same request id. When an
         answer was lost on its way, the prediction log then has a second event of that id.
         """
-        asked = Asked(timeout_seconds, metadata, model_name, model_version, feature_names, request_id, shadow)
+        asked = Asked(
+            deadline_seconds, metadata, model_name, model_version, feature_names, request_id, shadow
+        )
         return self._predict(Batch(0, rows), asked)
 
     def predict_batches(
@@ -95,7 +97,7 @@ class PredictionClient:
         feature_names: Sequence[str] = (),
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         shadow: bool = False,
         metadata: Metadata = (),
     ) -> Iterator[PredictResult]:
@@ -104,7 +106,7 @@ class PredictionClient:
         Each call has a deadline and a request id of its own. Violations count rows from the first of all.
         `frame_of` makes one DataFrame of the answers.
         """
-        asked = Asked(timeout_seconds, metadata, model_name, model_version, feature_names, shadow=shadow)
+        asked = Asked(deadline_seconds, metadata, model_name, model_version, feature_names, shadow=shadow)
         for batch in split(rows, rows_per_call):
             yield self._predict(batch, asked)
 
@@ -113,17 +115,17 @@ class PredictionClient:
         *,
         model_name: str = "",
         model_version: str = "",
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         metadata: Metadata = (),
     ) -> pb.GetModelResponse:
         """Describe the model that answers now."""
-        asked = Asked(timeout_seconds, metadata, model_name, model_version)
+        asked = Asked(deadline_seconds, metadata, model_name, model_version)
         request, call = self._caller.description(asked)
         return self._call(self._stub.GetModel, request, call)[0]
 
-    def wait_ready(self, timeout_seconds: float = 30.0) -> None:
+    def wait_ready(self, deadline_seconds: float = 30.0) -> None:
         """Return once the server has a model and health says SERVING, or raise `DeadlineExceededError`."""
-        waiting = Readiness(self._caller.address, timeout_seconds)
+        waiting = Readiness(self._caller.address, deadline_seconds)
         while True:
             headers = self._caller.headers()
             try:

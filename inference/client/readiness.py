@@ -31,9 +31,9 @@ _CHECK_SECONDS: Final = 5.0
 class Readiness:
     """What the checks have said so far, and when to ask again."""
 
-    def __init__(self, address: str, timeout_seconds: float) -> None:
+    def __init__(self, address: str, deadline_seconds: float) -> None:
         self._address = address
-        self._attempts = Attempts(_PACE, timeout_seconds)
+        self._attempts = Attempts(_PACE, deadline_seconds)
         self._seen = ""
         self._checks = 0
 
@@ -65,5 +65,5 @@ class Readiness:
         if left > 0:
             return min(_PACE.delay_seconds(self._checks), left)
         seen = self._seen or "it did not answer"
-        sentence = f"{self._address} was not ready within {self._attempts.timeout_seconds:g} s: {seen}"
+        sentence = f"{self._address} was not ready within {self._attempts.deadline_seconds:g} s: {seen}"
         raise DeadlineExceededError(grpc.StatusCode.DEADLINE_EXCEEDED, sentence)

@@ -47,13 +47,13 @@ class RetryPolicy:
 class Attempts:
     """The attempts of one call: one deadline for all of them."""
 
-    def __init__(self, policy: RetryPolicy, timeout_seconds: float) -> None:
-        if not 0 < timeout_seconds < math.inf:
-            raise ValueError(f"timeout_seconds is {timeout_seconds}, expected a number above 0")
-        self.timeout_seconds: Final = timeout_seconds
+    def __init__(self, policy: RetryPolicy, deadline_seconds: float) -> None:
+        if not 0 < deadline_seconds < math.inf:
+            raise ValueError(f"deadline_seconds is {deadline_seconds}, expected a number above 0")
+        self.deadline_seconds: Final = deadline_seconds
         self.failures: list[Status] = []
         self._policy = policy
-        self._deadline = time.monotonic() + timeout_seconds
+        self._deadline = time.monotonic() + deadline_seconds
 
     @property
     def remaining_seconds(self) -> float:

@@ -1,22 +1,25 @@
 """Rows as people have them, to the request that is sent.
 
-What cannot be sent at all (text, rows of different lengths) is refused here, by place; everything else is for the
-server to judge, which alone knows the model. Arrays and frames are recognised by what they can do, so that
-callers without numpy and pandas import neither.
+What cannot be sent at all (dates, rows of different lengths) is refused here, by place; everything else is for the
+server to judge, which alone knows the model. Rows of numbers go as numbers; when there is a text or None in one of
+them, all go as cells. Arrays and frames are recognised by what they can do, so that callers without numpy and pandas
+import neither.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from inference.client.cells import has_texts, row_of
 from inference.client.errors import InvalidRequestError, Violation
 from inference.client.tensor import fill_tensor, quoted
 from protos.inference.v1 import inference_pb2 as pb
 
 __all__ = ["Encoded", "Rows", "encode", "is_frame", "is_table"]
 
-#: Sequences of numbers, mappings from feature name to number, a 2-D numpy array, or a pandas DataFrame.
-Rows: TypeAlias = "Iterable[Sequence[float]] | Iterable[Mapping[str, float]] | Any"
+#: Sequences of cells, mappings from feature name to cell, a 2-D numpy array, or a pandas DataFrame; a cell is a
+#: number, the text of a category, or None for what is missing.
+Rows: TypeAlias = "Iterable[Sequence[float | str | None]] | Iterable[Mapping[str, float | str | None]] | Any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,14 @@ def _frame(frame: Any, feature_names: Sequence[str]) -> Encoded:  # noqa: ANN401
     kinds = {getattr(dtype, "kind", "") for dtype in frame.dtypes}
     # A missing value of a nullable column becomes NaN: whether the model takes it is the server's to say.
     numeric = "" not in kinds and kinds <= set("biuf")
-    numbers = frame.to_numpy(dtype="float64", na_value=float("nan")) if numeric else frame.to_numpy()
+    numbers = (
+        frame.to_numpy(dtype="float64", na_value=float("nan")) if numeric else frame.to_numpy(dtype="object")
+    )
     request = pb.PredictRequest(feature_names=names)
-    fill_tensor(request.tensor, numbers, names)
+    if not numeric and has_texts(numbers.flat):
+        request.rows.extend(row_of(row, index) for index, row in enumerate(numbers.tolist()))
+    else:
+        fill_tensor(request.tensor, numbers, names)
     return Encoded(request, len(columns), getattr(frame, "index", None))
 
 
@@ -92,7 +100,10 @@ def _array(array: Any, feature_names: Sequence[str]) -> Encoded:  # noqa: ANN401
         found = f"found an array of {array.ndim} dimensions, expected 2; one row is array.reshape(1, -1)"
         raise _refusal("rows", found)
     request = pb.PredictRequest(feature_names=feature_names)
-    fill_tensor(request.tensor, array, feature_names)
+    if array.dtype.kind in "OUT" and has_texts(array.flat):
+        request.rows.extend(row_of(row, index) for index, row in enumerate(array.tolist()))
+    else:
+        fill_tensor(request.tensor, array, feature_names)
     return Encoded(request, array.shape[1])
 
 
@@ -111,32 +122,27 @@ def _mappings(rows: list[Any], feature_names: Sequence[str]) -> Encoded:
 
 
 def _sequences(rows: list[Any], names: Sequence[str]) -> Encoded:
-    messages = []
-    for index, row in enumerate(rows):
-        try:
-            messages.append(pb.Row(values=iter(row)))  # iter: to protobuf None would be an empty row
-        except (TypeError, ValueError, OverflowError):  # protobuf checks faster than we could, and says less
-            raise _unsendable(row, index) from None
-        if len(messages[-1].values) != len(messages[0].values):
-            found = f"found {len(messages[-1].values)} values, expected {len(messages[0].values)} as before"
+    # An iterator can be read only once.
+    rows = [tuple(row) if hasattr(row, "__next__") else row for row in rows]
+    try:
+        # iter: to protobuf None would be an empty row, and a text a row of characters.
+        messages = [pb.Row(values=iter(row)) for row in rows]
+    except (TypeError, ValueError, OverflowError):  # protobuf checks faster than we could, and says less
+        messages = [_cells(row, index) for index, row in enumerate(rows)]
+    lengths = [len(message.values) or len(message.cells.values) for message in messages]
+    for index, length in enumerate(lengths):
+        if length != lengths[0]:
+            found = f"found {length} values, expected {lengths[0]} as before"
             raise _refusal(f"rows[{index}]", found, row=index)
-    column_count = len(messages[0].values) if messages else 0
-    return Encoded(pb.PredictRequest(feature_names=names, rows=messages), column_count)
+    return Encoded(pb.PredictRequest(feature_names=names, rows=messages), lengths[0] if lengths else 0)
 
 
-def _unsendable(row: object, index: int) -> InvalidRequestError:
-    place = f"rows[{index}]"
+def _cells(row: Any, index: int) -> pb.Row:  # noqa: ANN401  # whatever a caller takes for a row
     if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
-        found = f"found {quoted(row)}, expected a sequence of numbers"
+        found = f"found {quoted(row)}, expected a sequence of cells"
         hint = "; one row is a list in a list, such as [[5.1, 3.5]]" if index == 0 else ""
-        return _refusal(place, found + hint, row=index)
-    for column, value in enumerate(row):
-        try:
-            pb.Row(values=[value])
-        except (TypeError, ValueError, OverflowError):
-            found = f"found {quoted(value)}, expected a number"
-            return _refusal(f"{place}.values[{column}]", found, row=index, column=column)
-    return _refusal(place, f"found {quoted(row)}, expected a sequence of numbers", row=index)
+        raise _refusal(f"rows[{index}]", found + hint, row=index)
+    return row_of(row, index)
 
 
 def _other_names(row: Mapping[Any, Any], names: Sequence[Any]) -> str:

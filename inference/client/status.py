@@ -27,7 +27,9 @@ _ERRORS: Final[dict[grpc.StatusCode, type[errors.PredictionError]]] = {
     _Code.UNKNOWN: errors.ServerDefectError,  # an exception that some server or proxy let through
     _Code.DATA_LOSS: errors.ServerDefectError,
 }
-_PLACE: Final = re.compile(r"rows\[(\d+)\](?:\.values\[(\d+)\])?|tensor\.(?:float32_)?values\[(\d+)\]")
+_PLACE: Final = re.compile(
+    r"rows\[(\d+)\](?:\.(?:cells\.)?values\[(\d+)\])?|tensor\.(?:float32_)?values\[(\d+)\]"
+)
 #: Delays beyond a day are as good as never.
 _MAX_PUSHBACK_MS: Final = 86_400_000
 

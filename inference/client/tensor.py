@@ -6,13 +6,13 @@ from typing import Any, Final
 from inference.client.errors import InvalidRequestError, Violation
 from protos.inference.v1 import inference_pb2 as pb
 
-__all__ = ["fill_tensor", "quoted"]
+__all__ = ["MISSING", "fill_tensor", "quoted"]
 
 #: Characters of a value that a sentence repeats.
 _MAX_QUOTED: Final = 64
 
 #: What pandas has for a missing value in columns of mixed kinds, besides None.
-_MISSING: Final = frozenset({"NAType", "NaTType", "NoneType"})
+MISSING: Final = frozenset({"NAType", "NaTType", "NoneType"})
 
 
 def fill_tensor(tensor: pb.RowTensor, array: Any, names: Sequence[str] = ()) -> None:  # noqa: ANN401  # a 2-D array
@@ -43,7 +43,7 @@ def fill_tensor(tensor: pb.RowTensor, array: Any, names: Sequence[str] = ()) -> 
 
 
 def _number(value: Any, row: int, column: int, names: Sequence[str]) -> float:  # noqa: ANN401  # what stands in a table
-    if type(value).__name__ in _MISSING:
+    if type(value).__name__ in MISSING:
         return float("nan")
     if not isinstance(value, str | bytes | complex):
         try:

@@ -11,6 +11,7 @@ from inference.conform.target import OIP_SERVICE, Reply
 
 __all__ = ["POINTS"]
 
+_Status: Final = health_pb2.HealthCheckResponse.ServingStatus
 _NOT_OFFERED: Final = "the server does not offer grpc.health.v1"
 
 
@@ -30,9 +31,7 @@ def _serving(subject: Subject, service: str) -> Observation:
     reply = _check(subject, service)
     if reply.code.name == "UNIMPLEMENTED":
         return skipped(_NOT_OFFERED)
-    found = (
-        health_pb2.HealthCheckResponse.ServingStatus.Name(reply.message.status) if reply.ok else reply.text
-    )
+    found = _Status.Name(reply.message.status) if reply.ok else reply.text
     return judged(found == "SERVING", f"Check {service!r}", "SERVING", found)
 
 
@@ -51,7 +50,8 @@ def _watch(subject: Subject) -> Observation:
         health_pb2.HealthCheckRequest(), timeout=target.timeout_seconds, metadata=target.headers()
     )
     try:
-        found = health_pb2.HealthCheckResponse.ServingStatus.Name(next(stream).status)
+        first = next(stream, None)
+        found = "the end of the stream" if first is None else _Status.Name(first.status)
     except grpc.RpcError as error:
         found = f"{error.code().name}: {error.details()}"
     finally:

@@ -13,9 +13,10 @@ from inference.conform.target import OIP_SERVICE
 __all__ = ["POINTS"]
 
 _NOT_OFFERED: Final = "the server does not offer reflection"
+_ENDED: Final = "the end of the stream"
 
 
-def _ask(subject: Subject, **question: Any) -> Any:  # noqa: ANN401  # a field of the request, a response or an error
+def _ask(subject: Subject, **question: Any) -> Any:  # noqa: ANN401  # a field of the request, a response, an error, or None
     target = subject.target
     stream = reflection_pb2_grpc.ServerReflectionStub(target.channel).ServerReflectionInfo(
         iter([reflection_pb2.ServerReflectionRequest(**question)]),
@@ -23,13 +24,15 @@ def _ask(subject: Subject, **question: Any) -> Any:  # noqa: ANN401  # a field o
         metadata=target.headers(),
     )
     try:
-        return next(stream)
+        return next(stream, None)
     except grpc.RpcError as error:
         return error
 
 
 def _lists(subject: Subject) -> Observation:
     response = _ask(subject, list_services="")
+    if response is None:
+        return judged(False, "list_services", OIP_SERVICE, _ENDED)
     if isinstance(response, grpc.RpcError):
         unimplemented = response.code() is grpc.StatusCode.UNIMPLEMENTED
         return (
@@ -43,6 +46,8 @@ def _lists(subject: Subject) -> Observation:
 
 def _describes(subject: Subject) -> Observation:
     response = _ask(subject, file_containing_symbol=OIP_SERVICE)
+    if response is None:
+        return judged(False, f"file_containing_symbol {OIP_SERVICE}", "its methods", _ENDED)
     if isinstance(response, grpc.RpcError):
         return skipped(_NOT_OFFERED)
     files = [

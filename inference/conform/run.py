@@ -20,6 +20,8 @@ GRPC_POINTS: Final[tuple[Point, ...]] = (
     *health.POINTS,
     *reflection.POINTS,
 )
+#: What a point stumbles over when an answer misses what every answer has, or has it in another form.
+_UNREADABLE: Final = (grpc.RpcError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def examine(subject: Subject) -> Iterator[Verdict]:
@@ -32,5 +34,6 @@ def examine(subject: Subject) -> Iterator[Verdict]:
 def _check(point: Point, subject: Subject) -> Observation:
     try:
         return point.check(subject)
-    except (grpc.RpcError, ValueError) as error:  # a server that answers what no server should
-        return Observation(Outcome.FAIL, point.id, "an answer that can be read", " ".join(str(error).split()))
+    except _UNREADABLE as error:  # a server that answers what no server should
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Observation(Outcome.FAIL, point.id, "an answer that can be read", found)

@@ -1,5 +1,6 @@
 """The model that the examination asks, and valid requests for it made from its own metadata."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -48,6 +49,8 @@ class Subject:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     #: The same server over HTTP, when it is examined too.
     http: httpx.Client | None = None
+    #: What inputs of texts take, where not any text will do.
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def listed_version(self) -> str:
@@ -64,7 +67,10 @@ class Subject:
 
     def inputs(self, rows: int = _FIRST_DIMENSION) -> list[Tensor]:
         """Return valid tensors for every input; `rows` is the first dimension where any size is taken."""
-        return [valid(each.name, each.datatype, self.shape_of(each, rows)) for each in self.metadata.inputs]
+        return [
+            valid(each.name, each.datatype, self.shape_of(each, rows), self.texts.get(each.name, ()))
+            for each in self.metadata.inputs
+        ]
 
     def shape_of(self, described: oip.ModelMetadataResponse.TensorMetadata, rows: int) -> list[int]:
         """Return a shape that fits the metadata of an input."""
@@ -123,7 +129,25 @@ def learn(
     if unknown or not reply.message.inputs:
         reason = f"inputs of unknown datatypes ({', '.join(unknown)})" if unknown else "no inputs"
         raise UndescribedError(f"the metadata of {name!r} have {reason}, so no request can be made")
-    return Subject(target, name, version, reply.message, shapes or {}, http)
+    texts = _texts(reply.message.properties.get("categories", ""))
+    return Subject(target, name, version, reply.message, shapes or {}, http, texts)
+
+
+def _texts(described: str) -> dict[str, list[str]]:
+    """Read the property `categories`, in which our own servers list what each input of texts takes."""
+    try:
+        found = json.loads(described or "{}")
+    except ValueError:  # another server's property of that name
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: texts for name, texts in found.items() if isinstance(texts, list) and all(map(_is_text, texts))
+    }
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _first_ready(target: Target) -> str:

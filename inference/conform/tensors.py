@@ -55,9 +55,15 @@ def element_count(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def valid(name: str, datatype: str, shape: Sequence[int]) -> Tensor:
-    """Return a tensor with elements that are valid in `datatype`."""
-    numbers = [1 + index % _LARGEST_ELEMENT for index in range(element_count(shape))]
+def valid(name: str, datatype: str, shape: Sequence[int], texts: Sequence[str] = ()) -> Tensor:
+    """Return a tensor with elements that are valid in `datatype`; `texts` are those that BYTES may be."""
+    count = element_count(shape)
+    if texts and datatype == "BYTES":
+        known = [text.encode() for text in texts]
+        return Tensor(
+            name, datatype, tuple(shape), tuple(known[index % len(known)] for index in range(count))
+        )
+    numbers = [1 + index % _LARGEST_ELEMENT for index in range(count)]
     if datatype == "BYTES":
         return Tensor(name, datatype, tuple(shape), tuple(str(number).encode() for number in numbers))
     if datatype == "BOOL":

@@ -5,7 +5,8 @@ from typing import Final
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference.errors import InvalidRequestError, Violation
+from inference.artifacts import parse_model_uri
+from inference.errors import InvalidRequestError, ModelNotFoundError, Violation
 from inference.gateway.replies import error_reply
 
 __all__ = ["AdminPaths", "PublicPaths", "asked_model_uri"]
@@ -63,6 +64,12 @@ def asked_model_uri(body: bytes) -> str | None:
     if not isinstance(content, dict) or content.keys() - {"model_uri"}:
         raise InvalidRequestError([Violation("body", 'expected {"model_uri": "models:/name/2"} or nothing')])
     uri = content.get("model_uri")
-    if uri is not None and not (isinstance(uri, str) and uri.startswith(("models:/", "runs:/"))):
+    if uri is None:
+        return None
+    if not isinstance(uri, str):
         raise InvalidRequestError([Violation("model_uri", "expected models:/… or runs:/… as text")])
+    try:
+        parse_model_uri(uri)
+    except ModelNotFoundError as error:
+        raise InvalidRequestError([Violation("model_uri", f"{error.reason}; {error.existing}")]) from None
     return uri

@@ -1,86 +1,92 @@
-"""What requests for predictions share over HTTP: admission, the body, counting, and statuses for what goes wrong."""
+"""What requests for predictions share over HTTP: body, bytes in memory, admission, and the answer on its way."""
 
-import time
+import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final
 
-import structlog
-from anyio import to_thread
-from starlette.requests import ClientDisconnect, Request
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from inference.core import DataPlane
-from inference.gateway.replies import BodyTooLargeError, read_body
-from inference.ledger import RequestKind
-from inference.metrics import Metrics
-from inference.status import CLIENT_CLOSED_REQUEST, Code, Failure, failure_of
+from inference.core import Admission, DataPlane
+from inference.gateway.edge import Asked, Edge, Endpoint, Followed
+from inference.gateway.replies import read_body
+from inference.status import Failure
 from inference.tokens import TokenGuard
-from inference.tracing import Operation
-from telemetry import choose_correlation_id, correlation_id
 
-__all__ = ["Answering", "Asked", "address_of"]
+__all__ = ["Answering"]
 
-_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
-
-
-class Asked(NamedTuple):
-    """One kind of request for predictions."""
-
-    kind: RequestKind
-    operation: Operation
-    #: Answers the body of a request, given its identifier, on a thread.
-    answer: Callable[[Request, bytes, str], Response]
-    #: Makes the reply of a failure, given the identifier of the request.
-    fail: Callable[[Failure, str], Response]
+#: Answers from this size on count as bytes in memory until the caller has taken them, as over gRPC.
+_LARGE_BYTES: Final = 64 * 1024
+#: How much of a large answer is handed to the transport at one time: what asyncio buffers before it says "wait".
+_PIECE_BYTES: Final = 64 * 1024
+#: Threads that read bodies and predict, others than those of /metrics. Python runs one of them at a time, and the
+#: numbers of a JSON body take ten times its size while it is read: with anyio's 40 threads 128 requests of 65,536 rows
+#: took 812 MB at their height, with these 581 (benchmarks.overload).
+_THREADS: Final = 8
+#: How long a caller may take for a large answer: 16 MiB at 2 Mbit/s.
+TAKE_SECONDS: Final = 60.0
 
 
 class Answering:
     """Answers requests for predictions from the data plane."""
 
     def __init__(
-        self, plane: DataPlane, metrics: Metrics, guard: TokenGuard, *, track: str, max_body_bytes: int
+        self, edge: Edge, plane: DataPlane, guard: TokenGuard, *, track: str, max_body_bytes: int
     ) -> None:
+        self._edge = edge
         self._plane = plane
-        self._metrics = metrics
         self._guard = guard
         self._track = track
         self._max_body_bytes = max_body_bytes
+        self._limiter: CapacityLimiter | None = None  # made within the event loop
 
-    async def predict(self, request: Request, asked: Asked) -> Response:
-        """Answer one request, or refuse it."""
-        arrived = time.perf_counter()
-        request_id = choose_correlation_id(request.headers)
-        correlation_id.set(request_id)
-        self._plane.tracing.start(asked.operation, request.headers, arrived, request_id)
+    def endpoint(
+        self,
+        followed: Followed,
+        answer: Callable[[Request, bytes, str], Response],
+        fail: Callable[[Failure, str], Response],
+    ) -> Endpoint:
+        """Return the endpoint of one kind of request.
+
+        `answer` answers the body of a request, given its identifier, on a thread.
+        """
+
+        async def work(request: Request, request_id: str) -> Response:
+            admission = self._plane.admission
+            if admission.full:  # not even its body is read
+                raise admission.refusal()
+            kept = _Kept(admission)
+            try:
+                body = await read_body(request, self._max_body_bytes, kept.keep)
+                response = await self._admitted(answer, request, body, request_id)
+            finally:
+                kept.let_go()
+            if len(response.body) < _LARGE_BYTES:
+                return response
+            admission.keep(len(response.body))
+            return _UntilTaken(response, admission)
+
+        return self._edge.endpoint(Asked(work, fail, self._guard, followed))
+
+    async def _admitted(
+        self,
+        answer: Callable[[Request, bytes, str], Response],
+        request: Request,
+        body: bytes,
+        request_id: str,
+    ) -> Response:
+        # Only now: a caller who sends its body slowly keeps nobody else out.
         admission = self._plane.admission
-        kept_bytes = 0
         admission.enter()
         try:
-            self._guard.check(request.headers, lambda: address_of(request))
             if admission.over:
                 raise admission.refusal()
-            kept_bytes = _announced_bytes(request, self._max_body_bytes)
-            admission.keep(kept_bytes)
-            body = await read_body(request, self._max_body_bytes)
-            response = await to_thread.run_sync(asked.answer, request, body, request_id)
-        except BodyTooLargeError as error:
-            self._record(asked, Code.RESOURCE_EXHAUSTED, 413, arrived, request_id)
-            return asked.fail(Failure(Code.RESOURCE_EXHAUSTED, 413, str(error)), request_id)
-        except ClientDisconnect:
-            self._record(asked, Code.CANCELLED, CLIENT_CLOSED_REQUEST, arrived, request_id)
-            return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it
-        except Exception as error:  # noqa: BLE001  # the edge of the process
-            self._metrics.shed_by(error)
-            failure = failure_of(error, request_id)
-            if failure.is_defect:
-                _log.error("request failed", exc_info=error)
-            self._record(asked, failure.code, failure.http_status, arrived, request_id)
-            return asked.fail(failure, request_id)
+            self._limiter = self._limiter or CapacityLimiter(_THREADS)
+            return await to_thread.run_sync(answer, request, body, request_id, limiter=self._limiter)
         finally:
             admission.leave()
-            admission.let_go(kept_bytes)
-        self._record(asked, Code.OK, 200, arrived, request_id)
-        return response
 
     def headers(self, request_id: str, version: str | None = None) -> dict[str, str]:
         """Return the headers of a reply; without a version those of the default model."""
@@ -89,17 +95,48 @@ class Answering:
         shown = {"x-model-version": version} if version else {}
         return {**shown, "x-deployment-track": self._track, "x-request-id": request_id}
 
-    def _record(self, asked: Asked, code: Code, http_status: int, arrived: float, request_id: str) -> None:
-        self._metrics.ledger.record(asked.kind, code.name, time.perf_counter() - arrived, request_id)
-        self._plane.tracing.end(code.name, http_status)
+
+class _Kept:
+    """The bytes of one body, counted as they come."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._size_bytes = 0
+
+    def keep(self, size_bytes: int) -> None:
+        self._admission.keep(size_bytes)
+        self._size_bytes += size_bytes  # not before: what was refused is not counted
+
+    def let_go(self) -> None:
+        self._admission.let_go(self._size_bytes)
 
 
-def address_of(request: Request) -> str:
-    """Return the address that a request comes from."""
-    return request.client.host if request.client is not None else ""
+class _UntilTaken(Response):
+    """A large answer, whose bytes count until its caller has taken all but the last pieces."""
 
+    def __init__(self, response: Response, admission: Admission) -> None:
+        super().__init__(None, response.status_code)
+        self.body = response.body
+        self.raw_headers = response.raw_headers
+        self._admission = admission
 
-def _announced_bytes(request: Request, at_most: int) -> int:
-    """Return how many bytes of body to count before it is read: without a length it may be the most."""
-    announced = request.headers.get("content-length", "")
-    return min(int(announced), at_most) if announced.isdecimal() else at_most
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI has it
+        """Send the answer, one piece after the other; who does not take it in time is cut off."""
+        size_bytes = len(self.body)
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                await self._send(send)
+        except TimeoutError:
+            return  # uvicorn says so and closes the connection, since the answer is not complete
+        finally:
+            self.body = b""
+            self._admission.let_go(size_bytes)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        pieces = memoryview(self.body)
+        for start in range(0, len(pieces), _PIECE_BYTES):
+            # Waits while the transport still has most of the pieces before.
+            piece = bytes(pieces[start : start + _PIECE_BYTES])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -12,8 +12,11 @@ if (form) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const shown = document.getElementById("answer");
-    const inputs = [...form.querySelectorAll("input[data-feature]")];
-    const body = { ...JSON.parse(form.dataset.names), rows: [inputs.map((input) => Number(input.value))] };
+    const inputs = [...form.querySelectorAll("[data-feature]")];
+    /* A choice has the JSON of its text; an empty field is a missing value. */
+    const row = inputs.map((input) =>
+      input.tagName === "SELECT" ? JSON.parse(input.value) : input.value === "" ? null : Number(input.value));
+    const body = { ...JSON.parse(form.dataset.names), rows: [row] };
     body.feature_names = inputs.map((input) => input.dataset.feature);
     const headers = { "Content-Type": "application/json" };
     const token = form.querySelector("input[type=password]");

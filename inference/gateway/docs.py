@@ -1,7 +1,7 @@
 """`/docs` for people and `/openapi.json` for programs, both made from the models that serve now."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -10,13 +10,13 @@ from starlette.routing import Route
 
 from inference.core import DataPlane
 from inference.errors import InferenceError
+from inference.gateway.edge import Asked, Edge, Endpoint
 from inference.gateway.examples import Addresses, example_of
 from inference.gateway.openapi import openapi_of
 from inference.gateway.page import POLICY, index_page, message_page, model_page
 from inference.gateway.replies import failure_reply, json_reply
 from inference.status import failure_of
 from inference.tokens import TokenGuard
-from telemetry import choose_correlation_id
 
 __all__ = ["docs_routes"]
 
@@ -31,16 +31,23 @@ _HEADERS: Final = {
 
 
 def docs_routes(
-    plane: DataPlane, *, guard: TokenGuard, grpc_port: int, grpc_tls: bool = False
+    plane: DataPlane, edge: Edge, *, guard: TokenGuard, grpc_port: int, grpc_tls: bool = False
 ) -> list[Route]:
     """Return the routes; `guard` is that of predictions, because the pages describe the models."""
     pages = _Docs(plane, guard, grpc_port, grpc_tls)
     table = [("/docs", pages.index), ("/docs/{name:path}", pages.model), ("/openapi.json", pages.openapi)]
     return [
-        Route(written, pages.guarded(endpoint), methods=["GET"])
+        Route(written, _guarded(edge, guard, endpoint), methods=["GET"])
         for path, endpoint in table
         for written in ((path, path + "/") if path == "/docs" else (path,))
     ]
+
+
+def _guarded(edge: Edge, guard: TokenGuard, answer: Callable[[Request, str], Response]) -> Endpoint:
+    async def work(request: Request, request_id: str) -> Response:
+        return answer(request, request_id)
+
+    return edge.endpoint(Asked(work, lambda failure, _: failure_reply(failure, {}), guard))
 
 
 class _Docs:
@@ -52,35 +59,23 @@ class _Docs:
         self._grpc_port = grpc_port
         self._grpc_tls = grpc_tls
 
-    def guarded(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint that answers who may ask."""
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                self._guard.check(request.headers, lambda: request.client.host if request.client else "")
-            except InferenceError as error:
-                return failure_reply(failure_of(error, choose_correlation_id(request.headers)), {})
-            return answer(request)
-
-        return endpoint
-
-    def index(self, request: Request) -> Response:
+    def index(self, request: Request, _request_id: str) -> Response:
         """List the models."""
         models = self._plane.catalog.generations
         return _html(index_page(models, default=self._plane.serving, root=_root(request)))
 
-    def model(self, request: Request) -> Response:
+    def model(self, request: Request, request_id: str) -> Response:
         """Describe one model, of the version that `?version=` names or that answers by default."""
         name, version = request.path_params["name"], request.query_params.get("version", "")
         try:
             generation = self._plane.describe(name.removesuffix("/"), version)
         except InferenceError as error:
-            failure = failure_of(error, choose_correlation_id(request.headers))
+            failure = failure_of(error, request_id)
             return _html(message_page("Not here", failure.sentence, root=_root(request)), failure.http_status)
         example = example_of(self._plane, generation)
         return _html(model_page(generation, example, self._addresses(request), root=_root(request)))
 
-    def openapi(self, _request: Request) -> Response:
+    def openapi(self, _request: Request, _request_id: str) -> Response:
         """Return the OpenAPI document."""
         return json_reply(
             openapi_of(self._plane, token=not self._guard.open), headers={"cache-control": "no-store"}

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from inference.errors import InvalidRequestError, Violation
+from inference.errors import Violation
+from inference.gateway.json_fields import invalid
+from inference.kinds import Kind
 from inference.oip import Datatype, Elements, Texts, miscounted, out_of_bounds
 from inference.rows import MAX_VIOLATIONS, Decoded, quoted
 
@@ -25,23 +27,29 @@ class _JsonNumbers:
     def mismatch(self, count: int) -> Violation | None:
         return miscounted(len(self._values), count, self._place)
 
-    def decode(self, count: int) -> Decoded:
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
         types: set[type] = {int, bool} if self._datatype.name == "BOOL" else {int}
         if not self._datatype.whole:
             types.add(float)
-        if not set(map(type, self._values)) <= types:
-            return Decoded(np.zeros(count), [*islice(self._wrong(types), MAX_VIOLATIONS)])
-        wrong = out_of_bounds([*self._values], self._datatype, self.place)
+        missing = any(kind is not None and kind.nullable for kind in kinds) and None in self._values
+        # Where null may stand is the model's to say; 0, which stands there meanwhile, fits every datatype.
+        values = [0 if value is None else value for value in self._values] if missing else self._values
+        if not set(map(type, values)) <= types:
+            return Decoded(np.zeros(count), [*islice(self._wrong(values, types), MAX_VIOLATIONS)])
+        wrong = out_of_bounds([*values], self._datatype, self.place)
         if wrong:
             return Decoded(np.zeros(count), wrong)
-        return Decoded(np.fromiter(map(float, self._values), np.float64, count))
+        numbers = np.fromiter(map(float, values), np.float64, count)
+        if missing:
+            numbers[[value is None for value in self._values]] = np.nan
+        return Decoded(numbers)
 
     def place(self, index: int) -> str:
         return _place(self._place, index, self._width)
 
-    def _wrong(self, types: set[type]) -> Iterator[Violation]:
+    def _wrong(self, values: Sequence[Any], types: set[type]) -> Iterator[Violation]:
         expected = f"expected a {'whole ' if self._datatype.whole else ''}number ({self._datatype.name})"
-        for index, value in enumerate(self._values):
+        for index, value in enumerate(values):
             if type(value) not in types:
                 yield Violation(self.place(index), f"found {quoted(value)}, {expected}")
 
@@ -78,14 +86,14 @@ def _flat(values: list[Any], shape: Sequence[int], place: str) -> list[Any]:
     if list not in map(type, values):
         return values
     if len(shape) != 2:
-        raise _invalid(place, f"found lists in a list, expected {shape[0]} elements, as the shape says")
+        raise invalid(place, f"found lists in a list, expected {shape[0]} elements, as the shape says")
     rows, columns = shape
     if len(values) != rows:
-        raise _invalid(place, f"found {len(values)} rows, expected {rows}, as the shape says")
+        raise invalid(place, f"found {len(values)} rows, expected {rows}, as the shape says")
     for index, row in enumerate(values):
         if type(row) is not list or len(row) != columns or list in map(type, row):
             expected = f"expected row {index} as a list of {columns} elements, as the shape says"
-            raise _invalid(place, f"found {_described(row)}, {expected}")
+            raise invalid(place, f"found {_described(row)}, {expected}")
     return [*chain.from_iterable(values)]
 
 
@@ -93,7 +101,3 @@ def _described(row: object) -> str:
     if type(row) is not list:
         return quoted(row)
     return "lists in it" if list in map(type, row) else f"{len(row)} elements"
-
-
-def _invalid(place: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError([Violation(place, description)])

@@ -4,8 +4,10 @@ Names of features are anybody's text: whatever goes into a shell goes through `s
 which is a Python string too.
 """
 
+import math
 import shlex
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -13,12 +15,29 @@ import orjson
 from inference.core import DataPlane
 from inference.errors import InferenceError
 from inference.generation import Generation
-from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_INTEGER
+from inference.kinds import Kind
+from inference.oip.datatypes import BYTES
+from inference.oip.description import TensorDescription
+from protos.inference.v1.manifest_pb2 import GoldenRow
 
-__all__ = ["Addresses", "Example", "answer_of", "curl", "example_of", "grpcurl", "python", "tensor_body"]
+__all__ = [
+    "Addresses",
+    "Cell",
+    "Example",
+    "answer_of",
+    "curl",
+    "example_of",
+    "grpcurl",
+    "python",
+    "tensor_body",
+]
 
 #: The variable that examples read the token from; its value never stands in a page.
 TOKEN_VARIABLE: Final = "PREDICT_API_TOKEN"  # noqa: S105  # the name of a variable
+
+
+#: A number, the text of a category, or None for what is missing.
+Cell: TypeAlias = float | str | None
 
 
 class Addresses(NamedTuple):
@@ -35,19 +54,19 @@ class Addresses(NamedTuple):
 class Example(NamedTuple):
     """One golden row by feature name, and what a request must name so that this model answers."""
 
-    row: dict[str, float]
+    row: dict[str, Cell]
     names: dict[str, str]
 
     @property
     def body(self) -> dict[str, Any]:
         """The JSON body of `/predict`."""
-        # An object with `values` alone is a row in the form of the message, not one that names a feature.
-        row = [*self.row.values()] if self.row.keys() == {"values"} else self.row
+        # An object with one of these alone is a row in the form of the message, not one that names a feature.
+        row = [*self.row.values()] if self.row.keys() in ({"values"}, {"cells"}) else self.row
         return {"rows": [row], **self.names}
 
 
 def example_of(plane: DataPlane, generation: Generation) -> Example:
-    """Return the first golden row of `generation`."""
+    """Return a golden row of `generation`."""
     return Example(_row(generation), _names(plane, generation))
 
 
@@ -61,12 +80,24 @@ def _names(plane: DataPlane, generation: Generation) -> dict[str, str]:
     return {"model_name": generation.name, "model_version": generation.version}
 
 
-def _row(generation: Generation) -> dict[str, float]:
-    manifest = generation.bundle.manifest
+def _golden(generation: Generation) -> GoldenRow:
+    """Return the first golden row in which nothing is missing, else the first."""
+    rows = generation.bundle.manifest.golden_rows
+    return next((row for row in rows if not any(map(math.isnan, row.features))), rows[0])
+
+
+def _row(generation: Generation) -> dict[str, Cell]:
+    features = _golden(generation).features
     return {
-        feature.name: int(number) if feature.type == FEATURE_TYPE_INTEGER else _short(number)
-        for feature, number in zip(manifest.features, manifest.golden_rows[0].features, strict=True)
+        kind.name: _cell(kind, number)
+        for kind, number in zip(generation.signature.kinds, features, strict=True)
     }
+
+
+def _cell(kind: Kind, number: float) -> Cell:
+    if kind.is_category or math.isnan(number):
+        return kind.text_of(number)
+    return int(number) if kind.whole else _short(number)
 
 
 def _short(number: float) -> float:
@@ -76,18 +107,26 @@ def _short(number: float) -> float:
 
 def answer_of(generation: Generation) -> dict[str, Any]:
     """Return the prediction that the example gets, in the JSON form of `/predict`."""
-    golden = generation.bundle.manifest.golden_rows[0]
+    golden = _golden(generation)
     if not generation.classes:
         return {"value": golden.value}
-    label = {"label": generation.classes[golden.class_index], "class_index": golden.class_index}
-    shares = [_short(share) for share in golden.probabilities]
-    return {**label, "probabilities": shares} if shares else label
+    return {
+        "label": generation.classes[golden.class_index],
+        "class_index": golden.class_index,
+        "probabilities": [_short(share) for share in golden.probabilities],
+    }
 
 
-def tensor_body(example: Example) -> dict[str, Any]:
-    """Return the JSON body of the Open Inference Protocol for the same row."""
+def tensor_body(example: Example, inputs: Sequence[TensorDescription]) -> dict[str, Any]:
+    """Return the JSON body of the Open Inference Protocol for the same row, with the `inputs` of the model."""
     row = [*example.row.values()]
-    return {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, len(row)], "data": row}]}
+    if len(inputs) == 1 and inputs[0].datatype != BYTES:
+        return {"inputs": [{"name": inputs[0].name, "datatype": "FP32", "shape": [1, len(row)], "data": row}]}
+    tensors = [
+        {"name": each.name, "datatype": each.datatype, "shape": [1], "data": [cell]}
+        for each, cell in zip(inputs, row, strict=True)
+    ]
+    return {"inputs": tensors}
 
 
 def curl(example: Example, addresses: Addresses) -> str:
@@ -101,7 +140,9 @@ def curl(example: Example, addresses: Addresses) -> str:
 def grpcurl(example: Example, addresses: Addresses) -> str:
     """Return the command that asks over gRPC."""
     token = f' \\\n  -H "authorization: Bearer ${TOKEN_VARIABLE}"' if addresses.token else ""
-    asked = {"feature_names": [*example.row], "rows": [{"values": [*example.row.values()]}], **example.names}
+    row = [*example.row.values()]
+    field = "values" if all(isinstance(cell, float | int) for cell in row) else "cells"
+    asked = {"feature_names": [*example.row], "rows": [{field: row}], **example.names}
     body = shlex.quote(orjson.dumps(asked).decode())
     plain = "" if addresses.tls else " -plaintext"
     return (
@@ -119,7 +160,7 @@ def python(example: Example, addresses: Addresses, *, classifies: bool) -> str:
     options += [f'token=os.environ["{TOKEN_VARIABLE}"]'] if addresses.token else []
     connection = ", ".join([_literal(addresses.grpc), *options])
     asked = "".join(f", {key}={_literal(value)}" for key, value in example.names.items())
-    features = [f"    {_literal(name)}: {number!r}," for name, number in example.row.items()]
+    features = [f"    {_literal(name)}: {_shown(cell)}," for name, cell in example.row.items()]
     lines = [
         *imports,
         f"from inference.client import {named}",
@@ -132,6 +173,10 @@ def python(example: Example, addresses: Addresses, *, classifies: bool) -> str:
         f"    print({shown})",
     ]
     return "\n".join(lines)
+
+
+def _shown(cell: Cell) -> str:
+    return _literal(cell) if isinstance(cell, str) else repr(cell)
 
 
 def _literal(text: str) -> str:

@@ -1,8 +1,9 @@
 """What `/health` says of the server, its model and its registry. No secret is in it."""
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from google.protobuf.json_format import MessageToDict
 
@@ -10,17 +11,30 @@ from inference.artifacts import Repository
 from inference.core import DataPlane
 from inference.generation import Generation
 from inference.roster import Roster
-from inference.rpc.tls import Certificates
 from inference.shadow import Shadow
 from inference.swap import Swapper, SwapRecord
-from inference.workers.fleet import WorkerFleet
 from protos.inference.v1.manifest_pb2 import Task
 
-__all__ = ["HealthReport"]
+__all__ = ["CertificateState", "HealthReport"]
+
+
+class CertificateState(Protocol):
+    """What became of the files with the certificate of gRPC."""
+
+    @property
+    def loaded_at(self) -> datetime:
+        """When the certificate that is used was taken up."""
+
+    @property
+    def last_error(self) -> str:
+        """Why the files as they are now are not used; empty when they are."""
 
 
 class HealthReport:
-    """Puts the state of the server together when it is asked for; asks nobody outside."""
+    """Puts the state of the server together when it is asked for; asks nobody outside.
+
+    `certificate` tells of the certificate, None where there is none; `workers` of the worker processes.
+    """
 
     def __init__(
         self,
@@ -30,16 +44,16 @@ class HealthReport:
         *,
         track: str,
         shadow: Shadow | None = None,
-        certificates: Certificates | None = None,
-        fleet: WorkerFleet | None = None,
+        certificate: Callable[[], CertificateState] | None = None,
+        workers: Callable[[], Sequence[Mapping[str, object]]] = tuple,
     ) -> None:
         self._plane = plane
         self._roster = roster
         self._repository = repository
         self._track = track
         self._shadow = shadow
-        self._certificates = certificates
-        self._fleet = fleet
+        self._certificate = certificate
+        self._workers = workers
         self._started: Final = time.monotonic()
 
     @property
@@ -61,8 +75,8 @@ class HealthReport:
             "shadow": _shadow(self._shadow),
             "metrics": MessageToDict(metrics, preserving_proto_field_name=True) if metrics else None,
             "registry": self._registry(),
-            "tls": _tls(self._certificates),
-            "workers": [each._asdict() for each in self._fleet.workers] if self._fleet is not None else [],
+            "tls": _tls(self._certificate() if self._certificate is not None else None),
+            "workers": [*self._workers()],
             "last_swap": _swap(swapper.last),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
         }
@@ -117,10 +131,9 @@ def _swap(record: SwapRecord | None) -> dict[str, object] | None:
     return {"outcome": record.outcome, "at": _time(record.at), "error": record.error}
 
 
-def _tls(certificates: Certificates | None) -> dict[str, object] | None:
-    if certificates is None:
+def _tls(state: CertificateState | None) -> dict[str, object] | None:
+    if state is None:
         return None
-    state = certificates.state
     return {"certificate_loaded_at": _time(state.loaded_at), "last_error": state.last_error}
 
 

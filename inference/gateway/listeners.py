@@ -1,38 +1,43 @@
 """The HTTP ports: the public one, and with ADMIN_HOST one of its own for requests that change the model."""
 
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from starlette.types import ASGIApp
-
-from inference.gateway.admin import AdminPaths, PublicPaths
 from inference.settings import Settings
 from inference.tokens import AdminGuards, TokenGuard
 from telemetry import HttpServer
 
+if TYPE_CHECKING:  # imported when the ports are bound and gRPC answers
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 __all__ = ["Listeners"]
+
+#: Connections beside those of requests that wait or run: probes, scrapes, requests on their way to being refused,
+#: bodies on their way in. Each may hold 64 KiB in either direction, so these are 32 MiB at most.
+_CONNECTIONS_BESIDE: Final = 256
 
 
 class Listeners:
     """Bound when this is made; nothing is answered before `start`."""
 
     def __init__(
-        self, settings: Settings, guards: AdminGuards, make_app: Callable[[TokenGuard], ASGIApp]
+        self, settings: Settings, guards: AdminGuards, make_app: "Callable[[TokenGuard], ASGIApp]"
     ) -> None:
-        """Bind the ports; `make_app` makes the gateway whose admin requests a guard lets pass.
+        """Bind the ports; `make_app` makes the gateway whose admin requests a guard lets pass, at `start`.
 
         Raises `PortInUseError`, and `OSError` for every other reason.
         """
-        admin_host = settings.admin_host
-        public = make_app(guards.public)
-        if admin_host is not None:
-            public = PublicPaths(public)
-        self._public: Final = _listen(public, settings.http_host, settings.http_port, "HTTP")
+        self._guards = guards
+        self._make_app = make_app
+        self._public_app, self._admin_app = _Later(), _Later()
+        most = settings.max_concurrent_requests + _CONNECTIONS_BESIDE
+        self._public: Final = _listen(self._public_app, settings.http_host, settings.http_port, "HTTP", most)
         self._admin: HttpServer | None = None
-        if admin_host is not None:
+        if settings.admin_host is not None:
             try:
                 self._admin = _listen(
-                    AdminPaths(make_app(guards.admin)), admin_host, settings.admin_port, "ADMIN"
+                    self._admin_app, settings.admin_host, settings.admin_port, "ADMIN", most
                 )
             except BaseException:
                 self._public.stop()
@@ -49,21 +54,39 @@ class Listeners:
         return self._admin.port if self._admin is not None else None
 
     def start(self) -> None:
-        """Answer."""
-        self._public.start()
-        if self._admin is not None:
+        """Make the gateway and answer."""
+        public = self._make_app(self._guards.public)
+        if self._admin is None:
+            self._public_app.app = public
+        else:
+            from inference.gateway.admin import AdminPaths, PublicPaths  # noqa: PLC0415  # as the gateway
+
+            self._public_app.app = PublicPaths(public)
+            self._admin_app.app = AdminPaths(self._make_app(self._guards.admin))
             self._admin.start()
+        self._public.start()
 
-    def stop(self) -> None:
-        """Finish the requests in flight, then close the ports."""
-        if self._admin is not None:
-            self._admin.stop()
-        self._public.stop()
+    def stop(self, grace_seconds: float) -> bool:
+        """Finish the requests in flight, for as long as the grace lasts, close the ports; return whether all ended."""
+        deadline = time.monotonic() + grace_seconds
+        ended = self._admin is None or self._admin.stop(grace_seconds)
+        return self._public.stop(deadline - time.monotonic()) and ended
 
 
-def _listen(app: ASGIApp, host: str, port: int, setting: str) -> HttpServer:
+class _Later:
+    """An application that is made after its port is bound."""
+
+    app: "ASGIApp"
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        await self.app(scope, receive, send)
+
+
+def _listen(app: _Later, host: str, port: int, setting: str, most_connections: int) -> HttpServer:
     try:
-        return HttpServer(app, host=host, port=port, variable=f"{setting}_PORT")
+        return HttpServer(
+            app, host=host, port=port, variable=f"{setting}_PORT", most_connections=most_connections
+        )
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"HTTP cannot listen on {host}:{port}: {reason}; check {setting}_HOST") from None

@@ -7,14 +7,17 @@ from urllib.parse import quote
 from inference.core import DataPlane
 from inference.gateway.examples import answer_of, example_of, tensor_body
 from inference.generation import Generation
+from inference.kinds import Kind
 from inference.oip import SERVER_VERSION
+from inference.oip.description import inputs_of
 from inference.oip.outputs import outputs_of
-from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_INTEGER
 
 __all__ = ["openapi_of"]
 
 Schema = dict[str, Any]
 
+#: Categories that a schema lists; of more it shows these as examples.
+_MAX_CATEGORIES: Final = 100
 _PREDICT_TOKEN: Final = "predict_token"  # noqa: S105  # the name of a scheme
 _ADMIN_TOKEN: Final = "admin_token"  # noqa: S105  # the name of a scheme
 _ERROR: Final[Schema] = {
@@ -107,7 +110,10 @@ def _open_inference(plane: DataPlane, models: Sequence[Generation], secured: lis
         path = f"/v2/models/{quote(each.name, safe='')}"
         if f"{path}/infer" in paths:  # another version of the same name
             path = f"{path}/versions/{quote(each.version, safe='')}"
-        content = {"schema": _reference(f"Tensors{number}"), "example": tensor_body(example_of(plane, each))}
+        content = {
+            "schema": _reference(f"Tensors{number}"),
+            "example": tensor_body(example_of(plane, each), inputs_of(each.signature)),
+        }
         paths[f"{path}/infer"] = {
             "post": {
                 "operationId": f"infer{number}",
@@ -165,20 +171,38 @@ def _schemas(plane: DataPlane, models: Sequence[Generation]) -> Schema:
         schemas[f"Row{number}"] = _row(each)
         schemas[f"Request{number}"] = _request(plane, each, number)
         schemas[f"Response{number}"] = _response(each)
-        schemas[f"Tensors{number}"] = _tensors([("input", "FP32", [-1, len(each.signature.names)])], "inputs")
+        schemas[f"Tensors{number}"] = _tensors(
+            [(n, d, [*s]) for n, d, s in inputs_of(each.signature)], "inputs"
+        )
         schemas[f"Outputs{number}"] = _tensors([(n, d, [*s]) for n, d, s in outputs_of(each)], "outputs")
     return schemas
 
 
 def _row(generation: Generation) -> Schema:
-    kinds = {
-        feature.name: {"type": "integer" if feature.type == FEATURE_TYPE_INTEGER else "number"}
-        for feature in generation.bundle.manifest.features
-    }
+    kinds = {kind.name: _cell(kind) for kind in generation.signature.kinds}
     named = {"type": "object", "properties": kinds, "required": [*kinds], "additionalProperties": False}
     count = len(kinds)
     listed = {"type": "array", "prefixItems": [*kinds.values()], "minItems": count, "maxItems": count}
     return {"title": f"A row of {generation.name}", "anyOf": [named, listed]}
+
+
+def _cell(kind: Kind) -> Schema:
+    missing = ["null"] if kind.nullable else []
+    if not kind.is_category:
+        number = "integer" if kind.whole else "number"
+        return {"type": [number, *missing] if missing else number}
+    if kind.takes_unknown:
+        return {"type": ["string", *missing], "examples": [*kind.categories[:_MAX_CATEGORIES]]}
+    if (
+        len(kind.categories) > _MAX_CATEGORIES
+    ):  # a schema that is read by people, and by what makes forms of it
+        shown = f"One of {len(kind.categories)} texts, which GetModel lists"
+        return {
+            "type": ["string", *missing],
+            "examples": [*kind.categories[:_MAX_CATEGORIES]],
+            "description": shown,
+        }
+    return {"enum": [*kind.categories, *([None] if missing else [])]}
 
 
 def _request(plane: DataPlane, generation: Generation, number: int) -> Schema:

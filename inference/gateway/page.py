@@ -11,10 +11,11 @@ from urllib.parse import quote
 import orjson
 from google.protobuf.json_format import MessageToDict
 
-from inference.gateway.examples import Addresses, Example, answer_of, curl, grpcurl, python
+from inference.gateway.examples import Addresses, Cell, Example, answer_of, curl, grpcurl, python
 from inference.generation import Generation
+from inference.kinds import Kind
 from inference.oip.outputs import outputs_of
-from protos.inference.v1.manifest_pb2 import FeatureType, Task
+from protos.inference.v1.manifest_pb2 import Feature, FeatureType, Task
 
 __all__ = ["POLICY", "index_page", "message_page", "model_page"]
 
@@ -22,6 +23,9 @@ _STYLE: Final = files("inference.gateway").joinpath("docs.css").read_text()
 _SCRIPT: Final = files("inference.gateway").joinpath("docs.js").read_text()
 #: Features that the page offers to try; more are a form that nobody fills in.
 _MOST_FIELDS: Final = 60
+#: Categories that a field offers to choose from, and that the table lists.
+_MOST_CHOICES: Final = 500
+_MOST_LISTED: Final = 12
 
 
 def _source(content: str) -> str:
@@ -72,8 +76,8 @@ def model_page(generation: Generation, example: Example, addresses: Addresses, *
     ]
     shown = "".join(f'<span class="tag">{_text(key)} <b>{_text(value)}</b></span>' for key, value in tags)
     features = [
-        [f"<code>{_text(name)}</code>", _text(FeatureType.Name(feature.type)[13:].lower()), _number(value)]
-        for feature, (name, value) in zip(manifest.features, example.row.items(), strict=True)
+        [f"<code>{_text(feature.name)}</code>", _text(_type(feature)), _cell(value)]
+        for feature, value in zip(manifest.features, example.row.values(), strict=True)
     ]
     outputs = [
         [f"<code>{_text(name)}</code>", _text(kind), f"<code>{_text(_shape(shape))}</code>"]
@@ -88,7 +92,7 @@ def model_page(generation: Generation, example: Example, addresses: Addresses, *
         "</div><div><h2>Outputs</h2>",
         _table(("Name", "Datatype", "Shape"), outputs),
         "</div></div>",
-        _form(example, addresses, root),
+        _form(example, generation.signature.kinds, addresses, root),
         "<h2>Ask</h2>",
         '<p class="soft">One golden row of this model; the answer is the one above.</p>',
         _code("curl", curl(example, addresses)),
@@ -103,9 +107,6 @@ def _answer(generation: Generation) -> str:
     answer = answer_of(generation)
     if "value" in answer:
         return _table(("Value",), [[f"<b>{_number(answer['value'])}</b>"]])
-    shares = answer.get("probabilities") or [
-        float(n == answer["class_index"]) for n in range(len(generation.classes))
-    ]
     rows = [
         [
             f"<b>{_text(label)}</b>" if number == answer["class_index"] else _text(label),
@@ -114,18 +115,17 @@ def _answer(generation: Generation) -> str:
             'fill="currentColor"/></svg>',
             f"{share:.3f}",
         ]
-        for number, (label, share) in enumerate(zip(generation.classes, shares, strict=True))
+        for number, (label, share) in enumerate(zip(generation.classes, answer["probabilities"], strict=True))
     ]
     return _table(("Class", "", "Probability"), rows, numbers=(2,))
 
 
-def _form(example: Example, addresses: Addresses, root: str) -> str:
+def _form(example: Example, kinds: Sequence[Kind], addresses: Addresses, root: str) -> str:
     if len(example.row) > _MOST_FIELDS:
         return ""
     fields = "".join(
-        f'<label>{_text(name)}<input data-feature="{_text(name)}" type="number" step="any" required '
-        f'value="{_text(repr(value))}"></label>'
-        for name, value in example.row.items()
+        f"<label>{_text(kind.name)}{_field(kind, cell)}</label>"
+        for kind, cell in zip(kinds, example.row.values(), strict=True)
     )
     token = '<label>Token<input type="password" autocomplete="off"></label>' if addresses.token else ""
     names = _text(orjson.dumps(example.names).decode())
@@ -133,8 +133,26 @@ def _form(example: Example, addresses: Addresses, root: str) -> str:
         f'<form id="try" hidden action="{_text(root)}/predict" data-names="{names}"><h2>Try it</h2>'
         f'<div class="fields">{fields}{token}</div><button class="main">Predict</button>'
         '<div class="example"><header><h3>Answer</h3></header><pre id="answer" aria-live="polite">'
-        "Change a number and press Predict.</pre></div></form>"
+        "Change a value and press Predict.</pre></div></form>"
     )
+
+
+def _field(kind: Kind, cell: Cell) -> str:
+    """Return the field of one feature; what it holds is a number, and of a category the JSON of its text."""
+    name = f'data-feature="{_text(kind.name)}"'
+    if not kind.is_category:
+        shown = "" if cell is None else _text(repr(cell))
+        needed = "" if kind.nullable else " required"
+        return f'<input {name} type="number" step="any"{needed} value="{shown}">'
+    known: list[Cell] = [*kind.categories[:_MOST_CHOICES], *([None] if kind.nullable else [])]
+    if cell not in known:
+        known.append(cell)
+    choices = "".join(
+        f'<option value="{_text(orjson.dumps(each).decode())}"{" selected" if each == cell else ""}>'
+        f"{'(missing)' if each is None else _text(str(each))}</option>"
+        for each in known
+    )
+    return f"<select {name}>{choices}</select>"
 
 
 def _metrics(generation: Generation) -> str:
@@ -212,6 +230,23 @@ def _task(generation: Generation) -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return f"[{', '.join('rows' if size == -1 else str(size) for size in shape)}]"
+
+
+def _type(feature: Feature) -> str:
+    name = FeatureType.Name(feature.type).removeprefix("FEATURE_TYPE_").lower()
+    if feature.categories:
+        more = len(feature.categories) - _MOST_LISTED
+        listed = ", ".join(feature.categories[:_MOST_LISTED])
+        name += f": {listed}" + (f" and {more} more" if more > 0 else "")
+    if feature.unknown_as_missing:
+        name += "; an unknown text counts as missing"
+    return name + ("; may be missing" if feature.nullable else "")
+
+
+def _cell(cell: Cell) -> str:
+    if cell is None:
+        return "null"
+    return _text(cell) if isinstance(cell, str) else _number(cell)
 
 
 def _number(value: float) -> str:

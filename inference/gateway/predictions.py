@@ -6,9 +6,12 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from inference.cells import decode_cells
 from inference.core import Answer, PredictCall
 from inference.errors import InvalidRequestError, Violation
-from inference.rows import MAX_VIOLATIONS, Decoded, decode_rows, quoted
+from inference.gateway.json_fields import invalid, list_of, object_of, text_of
+from inference.kinds import Kind
+from inference.rows import MAX_VIOLATIONS, Decoded, decode_rows
 
 __all__ = ["call_of", "content_of"]
 
@@ -24,7 +27,7 @@ _MAX_KEY: Final = 64
 
 
 class _JsonRows:
-    """Rows as lists of numbers; with `keys`, the rows were objects with these keys."""
+    """Rows as lists of cells; with `keys`, the rows were objects with these keys."""
 
     def __init__(self, rows: Sequence[Sequence[object]], keys: Sequence[str] = ()) -> None:
         self._rows = rows
@@ -34,7 +37,9 @@ class _JsonRows:
     def row_count(self) -> int:
         return len(self._rows)
 
-    def decode(self, column_count: int) -> Decoded:
+    def decode(self, column_count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
+        if kinds:
+            return decode_cells(self._rows, kinds, self.place)
         return decode_rows(self._rows, column_count, self.place, typed=False)
 
     def place(self, row: int, column: int) -> str:
@@ -43,18 +48,36 @@ class _JsonRows:
         )
 
 
+class _Cells(_JsonRows):
+    """Rows in the form of the message, by its field `cells`."""
+
+    def place(self, row: int, column: int) -> str:
+        return f"rows[{row}].cells[{column}]"
+
+
+class _Values(_JsonRows):
+    """Rows in the form of the message, by its field `values`: numbers alone, of a category its code."""
+
+    def decode(self, column_count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:  # noqa: ARG002  # only numbers
+        return decode_rows(self._rows, column_count, self.place, typed=False)
+
+
+#: Rows in the form of the message, by the one field that they have.
+_FORMS: Final = {"values": _Values, "cells": _Cells}
+
+
 def call_of(body: bytes, request_id: str, *, shadow: bool) -> PredictCall:
     """Return what the JSON text `body` asks. Raises `InvalidRequestError`."""
     fields = _fields_of(body)
     block, keys = _block_of(fields["rows"])
     names = _texts(fields.get("feature_names", []), "feature_names")
     if keys and names:
-        raise _invalid("feature_names", "found names, but the rows are objects that name their features")
+        raise invalid("feature_names", "found names, but the rows are objects that name their features")
     return PredictCall(
         block,
         tuple(keys or names),
-        _text(fields.get("model_name", ""), "model_name"),
-        _text(fields.get("model_version", ""), "model_version"),
+        text_of(fields.get("model_name", ""), "model_name"),
+        text_of(fields.get("model_version", ""), "model_version"),
         request_id,
         shadow,
     )
@@ -77,30 +100,26 @@ def _predictions_of(answer: Answer) -> list[dict[str, object]]:
     if outputs.class_index is None:
         assert outputs.values is not None
         return [{"value": value} for value in outputs.values.tolist()]
-    predictions: list[dict[str, object]] = [
-        {"label": classes[index], "class_index": index} for index in outputs.class_index.tolist()
+    assert outputs.probabilities is not None
+    # Float32 arrays, which orjson writes as 0.97 where Python floats would be 0.9700000286102295.
+    shares = np.ascontiguousarray(outputs.probabilities)
+    return [
+        {"label": classes[index], "class_index": index, "probabilities": row}
+        for index, row in zip(outputs.class_index.tolist(), shares, strict=True)
     ]
-    if outputs.probabilities is not None:
-        # Float32 arrays, which orjson writes as 0.97 where Python floats would be 0.9700000286102295.
-        for prediction, shares in zip(predictions, np.ascontiguousarray(outputs.probabilities), strict=True):
-            prediction["probabilities"] = shares
-    return predictions
 
 
 def _fields_of(body: bytes) -> dict[str, Any]:
     try:
-        content = orjson.loads(body)
+        content = object_of(orjson.loads(body), "body", "an object with rows")
     except orjson.JSONDecodeError as error:
-        raise _invalid("body", f"is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise _invalid("body", f"found {quoted(content)}, expected an object with rows")
+        raise invalid("body", f"is not JSON: {error}") from None
     fields: dict[str, Any] = {_CAMEL_CASE.get(key) or key: value for key, value in content.items()}
     unknown = [key for key in fields if key not in _KNOWN]
     if unknown:
         expected = f"unknown field; expected {', '.join(_KNOWN)}"
         raise InvalidRequestError([Violation(key[:_MAX_KEY], expected) for key in unknown[:MAX_VIOLATIONS]])
-    if not isinstance(fields.get("rows"), list):
-        raise _invalid("rows", f"found {quoted(fields.get('rows'))}, expected a list of rows")
+    list_of(fields.get("rows"), "rows", "a list of rows")
     return fields
 
 
@@ -109,7 +128,7 @@ def _block_of(rows: list[Any]) -> tuple[_JsonRows, tuple[str, ...]]:
     if kinds <= {list}:
         return _JsonRows(rows), ()
     if kinds != {dict}:
-        raise _invalid("rows", "expected lists of numbers, or objects, the same for all rows")
+        raise invalid("rows", "expected lists, or objects, the same for all rows")
     first = rows[0].keys()
     wrong = [
         Violation(f"rows[{index}]", f"names other features than rows[0]: {_difference(row, first)}")
@@ -118,8 +137,9 @@ def _block_of(rows: list[Any]) -> tuple[_JsonRows, tuple[str, ...]]:
     ]
     if wrong:
         raise InvalidRequestError(wrong[:MAX_VIOLATIONS])
-    if first == {"values"}:
-        return _JsonRows([_list(row["values"], f"rows[{i}].values") for i, row in enumerate(rows)]), ()
+    for field, form in _FORMS.items():
+        if first == {field}:
+            return form([list_of(row[field], f"rows[{index}].{field}") for index, row in enumerate(rows)]), ()
     keys = tuple(first)
     return _JsonRows([[row[key] for key in keys] for row in rows], keys), keys
 
@@ -130,21 +150,5 @@ def _difference(row: Mapping[str, object], first: Any) -> str:  # noqa: ANN401  
     return " and ".join([*parts, f"has {', '.join(more)[:_MAX_KEY]}"] if more else parts)
 
 
-def _list(value: object, place: str) -> list[object]:
-    if not isinstance(value, list):
-        raise _invalid(place, f"found {quoted(value)}, expected a list of numbers")
-    return value
-
-
 def _texts(value: object, place: str) -> list[str]:
-    return [_text(name, f"{place}[{index}]") for index, name in enumerate(_list(value, place))]
-
-
-def _text(value: object, place: str) -> str:
-    if not isinstance(value, str):
-        raise _invalid(place, f"found {quoted(value)}, expected text")
-    return value
-
-
-def _invalid(place: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError([Violation(place, description)])
+    return [text_of(name, f"{place}[{index}]") for index, name in enumerate(list_of(value, place))]

@@ -1,6 +1,8 @@
 """JSON replies: one shape for everything that goes wrong."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -10,6 +12,8 @@ from starlette.responses import Response
 from inference.status import Code, Failure
 
 __all__ = [
+    "MESSAGE_SECONDS",
+    "BodyLateError",
     "BodyTooLargeError",
     "error_reply",
     "failure_headers",
@@ -20,6 +24,8 @@ __all__ = [
     "violations_of",
 ]
 
+#: How long a body may take to come: 16 MiB at 7 Mbit/s, as the message of a gRPC call.
+MESSAGE_SECONDS: Final = 20.0
 _JSON: Final = "application/json"
 
 
@@ -29,6 +35,14 @@ class BodyTooLargeError(Exception):
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         super().__init__(f"the body has more than {limit_bytes} bytes (GRPC_MAX_MESSAGE_BYTES)")
+
+
+class BodyLateError(Exception):
+    """A request body does not come."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the body did not come within {seconds:g} seconds")
 
 
 def json_reply(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -80,6 +94,8 @@ def failure_headers(failure: Failure, headers: Mapping[str, str]) -> dict[str, s
         sent["retry-after"] = str(-(-failure.retry_ms // 1000))  # whole seconds, rounded up
     if failure.code is Code.UNAUTHENTICATED:
         sent["www-authenticate"] = "Bearer"
+    if failure.http_status == HTTPStatus.REQUEST_TIMEOUT:
+        sent["connection"] = "close"  # RFC 9110, section 15.5.9; what comes later would be read as a request
     return sent
 
 
@@ -88,14 +104,24 @@ def violations_of(failure: Failure) -> list[dict[str, str]]:
     return [{"field": v.field, "description": v.description} for v in failure.violations]
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """Read the body of `request`. Raises `BodyTooLargeError` as soon as it is seen to be."""
+async def read_body(
+    request: Request, limit_bytes: int, keep: Callable[[int], None] = lambda _size_bytes: None
+) -> bytes:
+    """Read the body of `request`, and let `keep` count its bytes as they come.
+
+    Raises `BodyTooLargeError` as soon as it is seen to be, `BodyLateError`, and what `keep` raises.
+    """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise BodyTooLargeError(limit_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise BodyTooLargeError(limit_bytes)
+    try:
+        async with asyncio.timeout(MESSAGE_SECONDS):
+            async for chunk in request.stream():
+                keep(len(chunk))
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise BodyTooLargeError(limit_bytes)
+    except TimeoutError:
+        raise BodyLateError(MESSAGE_SECONDS) from None
     return bytes(body)

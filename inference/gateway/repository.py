@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import orjson
 
-from inference.errors import InvalidRequestError, Violation
+from inference.gateway.json_fields import invalid, object_of
 from inference.rows import quoted
 
 __all__ = ["RepositoryAsked", "read_repository_request"]
@@ -24,18 +24,11 @@ def read_repository_request(body: bytes) -> RepositoryAsked:
     if not body.strip():
         return RepositoryAsked()
     try:
-        content = orjson.loads(body)
+        content = object_of(orjson.loads(body), "body", "an object or nothing")
     except orjson.JSONDecodeError as error:
-        raise _invalid("body", f"is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise _invalid("body", f"found {quoted(content)}, expected an object or nothing")
-    ready, parameters = content.get("ready", False), content.get("parameters", {})
+        raise invalid("body", f"is not JSON: {error}") from None
+    ready = content.get("ready", False)
     if not isinstance(ready, bool):
-        raise _invalid("ready", f"found {quoted(ready)}, expected true or false")
-    if not isinstance(parameters, dict):
-        raise _invalid("parameters", f"found {quoted(parameters)}, expected an object")
+        raise invalid("ready", f"found {quoted(ready)}, expected true or false")
+    parameters = object_of(content.get("parameters", {}), "parameters")
     return RepositoryAsked(ready, tuple(sorted(parameters)))
-
-
-def _invalid(place: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError([Violation(place, description)])

@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from inference.errors import InvalidRequestError, Violation
 from inference.gateway.elements import json_elements
+from inference.gateway.json_fields import invalid, list_of, object_of, text_of
 from inference.oip import (
     Datatype,
     Elements,
@@ -35,18 +35,20 @@ class Inference:
     def __init__(self, content: Mapping[str, Any], binary: bytes) -> None:
         self._content = content
         self._binary = binary
-        self.id: Final = _text(content.get("id", ""), "id")
+        self.id: Final = text_of(content.get("id", ""), "id")
 
     @property
     def input_count(self) -> int:
         """Number of inputs."""
-        return len(_list(self._content.get("inputs"), "inputs"))
+        return len(list_of(self._content.get("inputs"), "inputs"))
 
     @property
     def outputs(self) -> list[RequestedOutput]:
         """The outputs that are asked for."""
         return [
-            RequestedOutput(_text(output.get("name"), f"{place}.name"), frozenset(_parameters(output, place)))
+            RequestedOutput(
+                text_of(output.get("name"), f"{place}.name"), frozenset(_parameters(output, place))
+            )
             for output, place in self._each("outputs")
         ]
 
@@ -58,7 +60,7 @@ class Inference:
         if every and not asked:
             return None
         return frozenset(
-            _text(output.get("name"), f"{place}.name")
+            text_of(output.get("name"), f"{place}.name")
             for output, place in asked
             if _parameters(output, place).get("binary_data", every) is True
         )
@@ -76,13 +78,13 @@ class Inference:
                 found = offsets[index]
                 if found is None:
                     return json_elements(
-                        _list(tensor.get("data"), f"{place}.data"), shape, datatype, f"{place}.data"
+                        list_of(tensor.get("data"), f"{place}.data"), shape, datatype, f"{place}.data"
                     )
                 if "data" in tensor:
-                    raise _invalid(f"{place}.data", f"found data beside {_BINARY_SIZE}, expected one of them")
+                    raise invalid(f"{place}.data", f"found data beside {_BINARY_SIZE}, expected one of them")
                 return raw_elements(self._binary[found[0] : found[1]], datatype, f"{place}.binary_data")
 
-            name = _text(tensor.get("name"), f"{place}.name")
+            name = text_of(tensor.get("name"), f"{place}.name")
             return input_tensor(index, name, tensor.get("datatype"), shape, elements_of)
 
         return read_each(len(tensors), read)
@@ -97,17 +99,18 @@ class Inference:
                 continue
             if type(size) is not int or not 0 <= size <= len(self._binary) - at:
                 expected = f"expected a number of bytes up to {len(self._binary) - at}, as many as are left"
-                raise _invalid(f"{place}.parameters.{_BINARY_SIZE}", f"found {quoted(size)}, {expected}")
+                raise invalid(f"{place}.parameters.{_BINARY_SIZE}", f"found {quoted(size)}, {expected}")
             offsets.append((at, at + size))
             at += size
         if at != len(self._binary):
-            raise _invalid("body", f"has {len(self._binary) - at} bytes after the JSON that no input takes")
+            raise invalid("body", f"has {len(self._binary) - at} bytes after the JSON that no input takes")
         return offsets
 
     def _each(self, field: str) -> list[tuple[Mapping[str, Any], str]]:
-        found = _list(self._content.get(field, []), field)
+        found = list_of(self._content.get(field, []), field)
         return [
-            (_object(tensor, f"{field}[{index}]"), f"{field}[{index}]") for index, tensor in enumerate(found)
+            (object_of(tensor, f"{field}[{index}]"), f"{field}[{index}]")
+            for index, tensor in enumerate(found)
         ]
 
 
@@ -118,13 +121,13 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
         readable = header_length.isdecimal() and len(header_length) <= _MAX_DIGITS
         if not readable or int(header_length) > length:
             found = f"found {quoted(header_length)}, expected a number up to {length}, the length of the body"
-            raise _invalid("Inference-Header-Content-Length", found)
+            raise invalid("Inference-Header-Content-Length", found)
         length = int(header_length)
     try:
         content = orjson.loads(body[:length])
     except orjson.JSONDecodeError as error:
-        raise _invalid("body", _not_json(error)) from None
-    return Inference(_object(content, "body"), body[length:])
+        raise invalid("body", _not_json(error)) from None
+    return Inference(object_of(content, "body"), body[length:])
 
 
 def written_outputs(
@@ -156,33 +159,11 @@ def _not_json(error: orjson.JSONDecodeError) -> str:
 
 
 def _shape(value: object, place: str) -> list[int]:
-    shape = _list(value, f"{place}.shape")
+    shape = list_of(value, f"{place}.shape")
     if not all(type(size) is int for size in shape):
-        raise _invalid(f"{place}.shape", "expected a list of whole numbers")
+        raise invalid(f"{place}.shape", "expected a list of whole numbers")
     return shape
 
 
 def _parameters(holder: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    return _object(holder.get("parameters", {}), f"{place}.parameters")
-
-
-def _object(value: object, place: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _invalid(place, f"found {quoted(value)}, expected an object")
-    return value
-
-
-def _list(value: object, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _invalid(place, f"found {quoted(value)}, expected a list")
-    return value
-
-
-def _text(value: object, place: str) -> str:
-    if not isinstance(value, str):
-        raise _invalid(place, f"found {quoted(value)}, expected text")
-    return value
-
-
-def _invalid(place: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError([Violation(place, description)])
+    return object_of(holder.get("parameters", {}), f"{place}.parameters")

@@ -1,10 +1,9 @@
 """The Open Inference Protocol v2 over HTTP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import orjson
-import structlog
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,24 +11,17 @@ from starlette.routing import Route
 
 from inference.core import is_shadow
 from inference.errors import InvalidRequestError, Violation
-from inference.gateway.answering import Answering, Asked, address_of
-from inference.gateway.replies import (
-    BodyTooLargeError,
-    failure_headers,
-    json_reply,
-    read_body,
-    sentence_reply,
-    violations_of,
-)
+from inference.gateway.answering import Answering
+from inference.gateway.edge import Asked, Edge, Endpoint, Followed
+from inference.gateway.replies import failure_headers, json_reply, read_body, sentence_reply, violations_of
 from inference.gateway.repository import RepositoryAsked, read_repository_request
 from inference.gateway.tensors import read_inference, written_outputs
 from inference.ledger import RequestKind
 from inference.oip import EXTENSIONS, SERVER_NAME, SERVER_VERSION, OpenInference
 from inference.rows import quoted
-from inference.status import Code, Failure, failure_of
+from inference.status import Failure
 from inference.tokens import TokenGuard
 from inference.tracing import http_operation
-from telemetry import choose_correlation_id, correlation_id
 
 __all__ = ["OpenInferenceGateway", "is_open_inference"]
 
@@ -43,10 +35,7 @@ _MAX_WAITING_LOADS: Final = 4
 #: What is asked of the repository is a few parameters.
 _MAX_REPOSITORY_BODY_BYTES: Final = 16 * 1024
 
-_Endpoint = Callable[[Request], Awaitable[Response]]
 _RepositoryAnswer = Callable[[Request, RepositoryAsked], Response]
-
-_log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
 
 class OpenInferenceGateway:
@@ -55,26 +44,27 @@ class OpenInferenceGateway:
     def __init__(
         self,
         protocol: OpenInference,
+        edge: Edge,
         answering: Answering,
         kind: RequestKind,
         guard: TokenGuard,
         admin_guard: TokenGuard,
     ) -> None:
         self._protocol = protocol
+        self._edge = edge
         self._answering = answering
-        self._asked = Asked(kind, _INFER, self._answer, self._fail)
+        self._infer = answering.endpoint(Followed(kind, _INFER), self._answer, self._fail)
         self._guard = guard
         self._admin_guard = admin_guard
         self._limiter: CapacityLimiter | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes, each with and without a slash at its end."""
-        open_guard = TokenGuard(None, variable="", required=False)
         guarded, admin = self._guard, self._admin_guard
-        table: list[tuple[str, str, _Endpoint]] = [
+        table: list[tuple[str, str, Endpoint]] = [
             ("/v2", "GET", self._quick(self._metadata, guarded)),
-            ("/v2/health/live", "GET", self._quick(self._live, open_guard)),
-            ("/v2/health/ready", "GET", self._quick(self._ready, open_guard)),
+            ("/v2/health/live", "GET", self._quick(self._live)),
+            ("/v2/health/ready", "GET", self._quick(self._ready)),
             ("/v2/repository/index", "POST", self._repository(self._index, guarded, slow=False)),
             ("/v2/repository/models/{name}/load", "POST", self._repository(self._load, admin, slow=True)),
             ("/v2/repository/models/{name}/unload", "POST", self._repository(self._unload, admin, slow=True)),
@@ -82,7 +72,7 @@ class OpenInferenceGateway:
         for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             table += [
                 (model, "GET", self._quick(self._model, guarded)),
-                (f"{model}/ready", "GET", self._quick(self._model_ready, open_guard)),
+                (f"{model}/ready", "GET", self._quick(self._model_ready)),
                 (f"{model}/infer", "POST", self._infer),
             ]
         return [
@@ -90,9 +80,6 @@ class OpenInferenceGateway:
             for path, method, endpoint in table
             for written in (path, path + "/")
         ]
-
-    async def _infer(self, request: Request) -> Response:
-        return await self._answering.predict(request, self._asked)
 
     def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
         _refuse_encoding(request)
@@ -134,39 +121,21 @@ class OpenInferenceGateway:
             failure.http_status, failure.sentence, violations=violations_of(failure), headers=headers
         )
 
-    def _quick(self, answer: Callable[[Request], Response], guard: TokenGuard) -> _Endpoint:
-        async def endpoint(request: Request) -> Response:
-            try:
-                guard.check(request.headers, lambda: address_of(request))
-                return answer(request)
-            except Exception as error:  # noqa: BLE001  # the edge of the process
-                return self._failed(request, error)
+    def _quick(self, answer: Callable[[Request], Response], guard: TokenGuard | None = None) -> Endpoint:
+        async def work(request: Request, _request_id: str) -> Response:
+            return answer(request)
 
-        return endpoint
+        return self._edge.endpoint(Asked(work, self._fail, guard))
 
-    def _repository(self, answer: _RepositoryAnswer, guard: TokenGuard, *, slow: bool) -> _Endpoint:
-        async def endpoint(request: Request) -> Response:
-            self._limiter = self._limiter or CapacityLimiter(_MAX_WAITING_LOADS)
-            correlation_id.set(choose_correlation_id(request.headers))
-            try:
-                guard.check(request.headers, lambda: address_of(request))
-                asked = read_repository_request(await read_body(request, _MAX_REPOSITORY_BODY_BYTES))
-                if slow:
-                    return await to_thread.run_sync(answer, request, asked, limiter=self._limiter)
+    def _repository(self, answer: _RepositoryAnswer, guard: TokenGuard, *, slow: bool) -> Endpoint:
+        async def work(request: Request, _request_id: str) -> Response:
+            asked = read_repository_request(await read_body(request, _MAX_REPOSITORY_BODY_BYTES))
+            if not slow:
                 return answer(request, asked)
-            except Exception as error:  # noqa: BLE001  # the edge of the process
-                return self._failed(request, error)
+            self._limiter = self._limiter or CapacityLimiter(_MAX_WAITING_LOADS)
+            return await to_thread.run_sync(answer, request, asked, limiter=self._limiter)
 
-        return endpoint
-
-    def _failed(self, request: Request, error: Exception) -> Response:
-        request_id = choose_correlation_id(request.headers)
-        if isinstance(error, BodyTooLargeError):
-            return self._fail(Failure(Code.RESOURCE_EXHAUSTED, 413, str(error)), request_id)
-        failure = failure_of(error, request_id)
-        if failure.is_defect:
-            _log.error("request failed", exc_info=error)
-        return self._fail(failure, request_id)
+        return self._edge.endpoint(Asked(work, self._fail, guard))
 
     def _metadata(self, _request: Request) -> Response:
         return json_reply({"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})

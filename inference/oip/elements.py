@@ -11,7 +11,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.cells import decode_cells
 from inference.errors import Violation
+from inference.kinds import Kind
 from inference.oip.datatypes import Datatype
 from inference.rows import MAX_VIOLATIONS, Decoded, quoted
 
@@ -27,8 +29,11 @@ class Elements(Protocol):
     def mismatch(self, count: int) -> Violation | None:
         """Say that there are not `count` elements, as far as that is known without decoding them."""
 
-    def decode(self, count: int) -> Decoded:
-        """Decode to (count,), and say where that is impossible."""
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
+        """Decode to (count,), and say where that is impossible.
+
+        `kinds` are those of the columns of a row, for a model that takes more than numbers.
+        """
 
     def place(self, index: int) -> str:
         """Return the path of one element in the caller's own form."""
@@ -55,7 +60,7 @@ class _Raw:
         expected = f"expected {count * size} ({count} elements of {self._datatype.name}, {size} bytes each)"
         return Violation(self._place, f"found {len(self._data)} bytes, {expected}")
 
-    def decode(self, count: int) -> Decoded:
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:  # noqa: ARG002  # only numbers
         elements = np.frombuffer(self._data, self._dtype, count)
         # Of what fits the bytes, only a truth value can be wrong.
         wrong = out_of_bounds(elements, self._datatype, self.place) if self._datatype.name == "BOOL" else ()
@@ -66,7 +71,7 @@ class _Raw:
 
 
 class Texts:
-    """Elements of BYTES. The features of today's models are numbers, so each of them is refused."""
+    """Elements of BYTES: texts of categories; where a feature takes numbers, each of them is refused."""
 
     def __init__(self, texts: Sequence[object], place: str) -> None:
         self._texts = texts
@@ -76,13 +81,22 @@ class Texts:
         """Say that there are not `count` texts."""
         return miscounted(len(self._texts), count, self._place)
 
-    def decode(self, count: int) -> Decoded:
-        """Refuse each text."""
-        return Decoded(np.zeros(count), [*islice(self._refused(self._texts), MAX_VIOLATIONS)])
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
+        """Return the codes of the texts, or refuse each of them when no feature takes texts."""
+        return self._decoded(self._texts, count, kinds)
 
     def place(self, index: int) -> str:
         """Return the path of one text."""
         return f"{self._place}[{index}]"
+
+    def _decoded(self, texts: Sequence[object], count: int, kinds: Sequence[Kind | None]) -> Decoded:
+        if not any(kind is not None and kind.is_category for kind in kinds):
+            return Decoded(np.zeros(count), [*islice(self._refused(texts), MAX_VIOLATIONS)])
+        width = len(kinds)
+        cells = [_cell(text, kinds[index % width]) for index, text in enumerate(texts)]
+        rows = [cells[at : at + width] for at in range(0, count, width)]
+        numbers, violations = decode_cells(rows, kinds, lambda row, column: self.place(row * width + column))
+        return Decoded(numbers.reshape(count), violations)
 
     def _refused(self, texts: Sequence[object]) -> Iterator[Violation]:
         for index, text in enumerate(texts):
@@ -103,7 +117,7 @@ class _RawTexts(Texts):
         expected = f"expected at least {count * _LENGTH.size} (a length of four bytes for each of {count})"
         return Violation(self._place, f"found {len(self._data)} bytes, {expected}")
 
-    def decode(self, count: int) -> Decoded:
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
         texts: list[bytes] = []
         at = 0
         while at < len(self._data) and len(texts) < count:
@@ -121,7 +135,7 @@ class _RawTexts(Texts):
         if len(texts) != count or at != len(self._data):
             more = f" and {len(self._data) - at} bytes more" if at < len(self._data) else ""
             return self._broken(count, f"found {len(texts)} elements{more}, expected {count}", at)
-        return Decoded(np.zeros(count), [*islice(self._refused(texts), MAX_VIOLATIONS)])
+        return self._decoded(texts, count, kinds)
 
     def _broken(self, count: int, found: str, at: int) -> Decoded:
         return Decoded(np.zeros(count), [Violation(self._place, f"{found} (at byte {at})")])
@@ -152,6 +166,13 @@ def out_of_bounds(
         if not low <= value <= high
     )
     return [*islice(wrong, MAX_VIOLATIONS)]
+
+
+def _cell(text: object, kind: Kind | None) -> object:
+    """Return a text as a cell; an empty one is a missing value, unless it is a category."""
+    cell = text.decode(errors="surrogateescape") if isinstance(text, bytes) else text
+    missing = cell == "" and kind is not None and kind.nullable and "" not in kind.categories
+    return None if missing else cell
 
 
 def _shown(text: object) -> str:

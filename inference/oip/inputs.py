@@ -1,7 +1,9 @@
 """Input tensors to the rows of a prediction, in either of two forms.
 
-One tensor (rows, features) of any name has the features in the model's own order. Or there is one tensor for each
-feature, named after it, of the shape (rows) or (rows, 1), in any order and each of its own datatype.
+One tensor (rows, features) of any name has the features in the model's own order: numbers, of a category its code. Or
+there is one tensor for each feature, named after it, of the shape (rows) or (rows, 1), in any order and each of its own
+datatype: BYTES for the texts of a category, numbers for all else. What is missing is nan, in JSON null, or an empty
+text.
 """
 
 import math
@@ -13,8 +15,9 @@ from typing import Final
 import numpy as np
 
 from inference.errors import InvalidRequestError, Violation
+from inference.kinds import Kind
 from inference.oip.datatypes import Datatype, datatype_of
-from inference.oip.elements import Elements
+from inference.oip.elements import Elements, Texts
 from inference.rows import MAX_VIOLATIONS, Decoded, RowBlock, quoted
 
 __all__ = ["InputTensor", "block_of", "input_tensor", "read_each", "renamed"]
@@ -121,7 +124,7 @@ class _Table:
     def row_count(self) -> int:
         return self._tensor.shape[0]
 
-    def decode(self, column_count: int) -> Decoded:
+    def decode(self, column_count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
         if self._width != column_count:
             expected = (
                 f"expected [rows, {column_count}], or for each of the {column_count} features a tensor of its "
@@ -129,7 +132,7 @@ class _Table:
             )
             found = f"found {_shown(self._tensor.shape)}, {expected}"
             return Decoded(np.empty((0, column_count)), [Violation("inputs[0].shape", found)])
-        numbers, violations = self._tensor.elements.decode(self._tensor.count)
+        numbers, violations = self._tensor.elements.decode(self._tensor.count, kinds)
         return Decoded(numbers.reshape(self.row_count, column_count), violations)
 
     def place(self, row: int, column: int) -> str:
@@ -146,17 +149,29 @@ class _Columns:
     def row_count(self) -> int:
         return self._tensors[0].shape[0]
 
-    def decode(self, column_count: int) -> Decoded:
+    def decode(self, column_count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:
         if (
             len(self._tensors) != column_count
         ):  # then the names, which differ, cannot be those of the features
             return Decoded(np.empty((0, column_count)))
-        decoded = [tensor.elements.decode(self.row_count) for tensor in self._tensors]
+        decoded = [
+            _column(tensor, self.row_count, kinds[index : index + 1])
+            for index, tensor in enumerate(self._tensors)
+        ]
         numbers = np.stack([column.numbers for column in decoded], axis=1).astype(np.float64)
         return Decoded(numbers, [*chain.from_iterable(column.violations for column in decoded)])
 
     def place(self, row: int, column: int) -> str:
         return self._tensors[column].elements.place(row)
+
+
+def _column(tensor: InputTensor, rows: int, kinds: Sequence[Kind | None]) -> Decoded:
+    kind = kinds[0] if kinds else None
+    if kind is not None and kind.is_category and not isinstance(tensor.elements, Texts):
+        # Not taken as codes: the number 1 may be meant to be the category "1", which has another code.
+        expected = f"found numbers, expected BYTES, the texts of the feature {quoted(kind.name)}"
+        return Decoded(np.zeros(rows), [Violation(f"inputs[{tensor.index}].datatype", expected)])
+    return tensor.elements.decode(rows, kinds)
 
 
 def _element_count(shape: Sequence[int], place: str) -> int:

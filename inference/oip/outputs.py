@@ -48,11 +48,7 @@ def outputs_of(generation: Generation) -> list[tuple[str, str, tuple[int, ...]]]
     manifest = generation.bundle.manifest
     if manifest.task == TASK_REGRESSION:
         return [(VALUE, "FP64", (-1,))]
-    label = (LABEL, BYTES, (-1,))
-    # The golden rows are what the model really gave, so they show whether it gives probabilities.
-    if manifest.golden_rows and not manifest.golden_rows[0].probabilities:
-        return [label]
-    return [label, (PROBABILITIES, "FP32", (-1, len(generation.classes)))]
+    return [(LABEL, BYTES, (-1,)), (PROBABILITIES, "FP32", (-1, len(generation.classes)))]
 
 
 def check_outputs(asked: Iterable[RequestedOutput], names: Sequence[str]) -> None:
@@ -95,11 +91,12 @@ def _all(answer: Answer) -> list[OutputTensor]:
         assert outputs.values is not None
         return [OutputTensor(VALUE, "FP64", outputs.values.shape, outputs.values)]
     labels = [classes[index] for index in outputs.class_index.tolist()]
-    tensors = [OutputTensor(LABEL, BYTES, (len(labels),), labels)]
     shares = outputs.probabilities
-    if shares is not None:
-        tensors.append(OutputTensor(PROBABILITIES, "FP32", shares.shape, shares))
-    return tensors
+    assert shares is not None
+    return [
+        OutputTensor(LABEL, BYTES, (len(labels),), labels),
+        OutputTensor(PROBABILITIES, "FP32", shares.shape, shares),
+    ]
 
 
 def raw_of(tensor: OutputTensor) -> bytes:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from inference.catalog import Catalog
 from inference.errors import PermissionDeniedError
-from inference.roster import IndexEntry
+from inference.roster import IndexEntry, entry_of
 
 __all__ = ["FixedModels", "ModelRepository"]
 
@@ -31,17 +31,7 @@ class FixedModels:
 
     def index(self) -> list[IndexEntry]:
         """List what serves, and the slots that serve nothing."""
-        entries = []
-        for slot in self._catalog.slots:
-            held = slot.current or slot.previous
-            name = held.name if held is not None else slot.key
-            found = held.version if held is not None else ""
-            if slot.current is not None:
-                entries.append(IndexEntry(name, found, "READY", ""))
-            else:
-                reason = "unloaded" if slot.unloaded else "not loaded yet"
-                entries.append(IndexEntry(name, found, "UNAVAILABLE", reason))
-        return entries
+        return [entry_of(slot) for slot in self._catalog.slots]
 
     def load(self, _name: str) -> None:
         """Raise `PermissionDeniedError`."""

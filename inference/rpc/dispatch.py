@@ -18,18 +18,18 @@ from inference.ledger import Ledger, RequestKind
 from inference.rpc.pool import WorkPool
 from inference.rpc.reflection import StreamPool
 
-__all__ = ["Dispatch", "Handler", "Route"]
+__all__ = ["Dispatch", "MethodHandler", "Route", "count_unanswered"]
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers alone
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers alone
 
 
 class Route(NamedTuple):
     """Where the calls of one method go."""
 
-    handler: Handler
+    handler: MethodHandler
     kind: RequestKind
     #: What answers instead when too many wait already; None for methods that are never refused.
-    refusal: "Handler | None" = None
+    refusal: "MethodHandler | None" = None
     #: Whether a call may take seconds, and so needs threads that nothing else waits for.
     slow: bool = False
 
@@ -44,7 +44,7 @@ class _Own(NamedTuple):
 class _Side(NamedTuple):
     """A handler of a service that serves the tools, such as health."""
 
-    handler: Handler
+    handler: MethodHandler
     #: The threads of a stream that holds one; None when it holds none.
     stream_pool: StreamPool | None = None
 
@@ -70,35 +70,31 @@ class Dispatch(grpc.GenericRpcHandler):
         self._stream_pool = stream_pool
         self._routes: dict[str, _Own | _Side] = {}
         _run_on(side_pool, _refuse_stream)
-        self._too_many_streams: Handler = grpc.stream_stream_rpc_method_handler(_refuse_stream)
+        self._too_many_streams: MethodHandler = grpc.stream_stream_rpc_method_handler(_refuse_stream)
 
     def add(self, path: str, route: Route) -> None:
         """Route a method of ours; `path` is its full name, such as `/inference.v1.InferenceService/Predict`."""
         kind = self._ledger.open(route.kind)
         on_side = route.handler if route.refusal is None else route.refusal
         _run_on(self._slow_pool if route.slow else self._side_pool, on_side.unary_unary)
+        self._routes[path] = _Own(route, count_unanswered(self._ledger, kind))
 
-        def unanswered(arrived: float) -> None:
-            self._ledger.record(kind, "CANCELLED", time.perf_counter() - arrived)
-
-        self._routes[path] = _Own(route, unanswered)
-
-    def add_counted(self, path: str, handler: Handler, counting: PromServerInterceptor) -> None:
+    def add_counted(self, path: str, handler: MethodHandler, counting: PromServerInterceptor) -> None:
         """Route a unary method that is not ours, and count its calls by `counting`."""
         counted = counting.intercept_service(lambda _: handler, _Details(path))
         _run_on(self._side_pool, counted.unary_unary)
         self._routes[path] = _Side(counted)
 
-    def add_watch(self, path: str, handler: Handler) -> None:
+    def add_watch(self, path: str, handler: MethodHandler) -> None:
         """Route a stream that needs no thread while it is open."""
         self._routes[path] = _Side(handler)
 
-    def add_stream(self, path: str, handler: Handler) -> None:
+    def add_stream(self, path: str, handler: MethodHandler) -> None:
         """Route a stream that holds a thread while it is open."""
         _run_on(self._stream_pool, handler.stream_stream)
         self._routes[path] = _Side(handler, self._stream_pool)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "MethodHandler | None":
         """Return the handler that runs this call; None when there is no such method."""
         found = self._routes.get(handler_call_details.method)
         if found is None:
@@ -114,6 +110,15 @@ class Dispatch(grpc.GenericRpcHandler):
             return route.refusal
         self._work_pool.expect(unanswered)
         return route.handler
+
+
+def count_unanswered(ledger: Ledger, kind: RequestKind) -> Callable[[float], None]:
+    """Return what counts a call that never reached its method, by when it arrived."""
+
+    def unanswered(arrived: float) -> None:
+        ledger.record(kind, "CANCELLED", time.perf_counter() - arrived)
+
+    return unanswered
 
 
 def _refuse_stream(_requests: object, context: grpc.ServicerContext) -> NoReturn:

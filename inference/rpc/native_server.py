@@ -22,10 +22,12 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from inference.core import DataPlane
 from inference.ledger import RequestKind
 from inference.metrics import Metrics
+from inference.rpc.dispatch import count_unanswered
 from inference.rpc.native_context import CallAbortedError, Metadata, NativeContext, Untaken, sendable
 from inference.rpc.native_side import SideServer
 from inference.rpc.pool import WorkPool
 from inference.rpc.server import Limits
+from inference.rpc.slow_pool import SlowPool
 from inference.rpc.unary import Method, Unary
 from telemetry import PortInUseError
 
@@ -90,7 +92,7 @@ class NativeServer:
         self.port: Final = self._front.bound_port
         self._work_pool = WorkPool(plane.admission)
         self._lookup_pool = ThreadPoolExecutor(2, thread_name_prefix="rpc-lookup")
-        self._slow_pool = ThreadPoolExecutor(1, thread_name_prefix="rpc-slow")
+        self._slow_pool = SlowPool()
         self._side = self._make_side(metrics, tuple(services))
         self._health = self._side.health
         unary = Unary(plane, metrics, track=track)
@@ -120,10 +122,7 @@ class NativeServer:
     def _serve_method(self, unary: Unary, service: str, method: Method) -> _Served:
         route = unary.route(service, method)
         kind = self._ledger.open(route.kind)
-
-        def unanswered(arrived: float) -> None:
-            self._ledger.record(kind, "CANCELLED", time.perf_counter() - arrived)
-
+        unanswered = count_unanswered(self._ledger, kind)
         refusal = None if route.refusal is None else route.refusal.unary_unary
         behaviour: Any = route.handler.unary_unary  # never None, since all our methods are unary
         return _Served(f"/{service}/{method.name}", kind, behaviour, refusal, unanswered, method.slow)

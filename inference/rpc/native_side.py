@@ -8,25 +8,23 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from inference.core import Admission
 from inference.metrics import Metrics
 from inference.rpc.dispatch import Dispatch
-from inference.rpc.health import HEALTH_SERVICE, MAX_WATCHERS, HealthServicer
+from inference.rpc.health import MAX_WATCHERS, HealthServicer
 from inference.rpc.pool import WorkPool
-from inference.rpc.reflection import MAX_STREAMS, StreamPool, reflection_handlers
+from inference.rpc.reflection import MAX_STREAMS, StreamPool
 from inference.rpc.side_pool import SidePool
+from inference.rpc.side_services import add_side_services
 
 __all__ = ["SideServer"]
 
 #: Checks that may wait for a thread; grpcio refuses those beyond.
 _CHECKS_AT_ONE_TIME: Final = 1000
-_CHECK: Final = f"/{HEALTH_SERVICE}/Check"
-_WATCH: Final = f"/{HEALTH_SERVICE}/Watch"
 
 
 class SideServer:
@@ -53,11 +51,7 @@ class SideServer:
             slow_pool=self._pool,  # nothing slow is served here
             stream_pool=self._stream_pool,
         )
-        by_path = _health_handlers(self.health)
-        dispatch.add_counted(_CHECK, by_path[_CHECK], metrics.grpc_counting)
-        dispatch.add_watch(_WATCH, by_path[_WATCH])
-        for path, handler in reflection_handlers((*services, HEALTH_SERVICE), metrics.ledger).items():
-            dispatch.add_stream(path, handler)
+        add_side_services(dispatch, self.health, services, metrics)
         self._server = grpc.server(
             self._pool,
             handlers=[dispatch],
@@ -88,25 +82,6 @@ class SideServer:
         for pool in (self._pool, self._stream_pool):
             pool.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self._directory, ignore_errors=True)
-
-
-class _Handlers:
-    """What generated code takes for a server when it adds its methods."""
-
-    def __init__(self) -> None:
-        self.by_path: dict[str, Any] = {}
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Do nothing: the same methods come by `add_registered_method_handlers`."""
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        self.by_path.update({f"/{service}/{method}": handler for method, handler in handlers.items()})
-
-
-def _health_handlers(health: HealthServicer) -> dict[str, Any]:
-    handlers = _Handlers()
-    health_pb2_grpc.add_HealthServicer_to_server(health, handlers)
-    return handlers.by_path
 
 
 def _private_directory() -> Path:

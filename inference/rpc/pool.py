@@ -14,15 +14,17 @@ from typing import Any, Final
 import structlog
 
 from inference.core import Admission
+from inference.rpc.receiving import Window, incoming_of
 
-__all__ = ["WORK_THREADS", "WorkPool", "arrived_at", "mark_answered"]
+__all__ = ["WORK_THREADS", "WorkPool", "arrived_at", "mark_reached"]
 
 #: How long the message of a call may take to come once a thread waits for it: 16 MiB at 7 Mbit/s.
 MESSAGE_SECONDS: Final = 20.0
 #: A thread that waits this long for a message is not counted on any more: another one takes its place.
 _STUCK_SECONDS: Final = 0.25
-#: 8 is what measured best on one core: 1 thread costs 1.3 × the CPU of a call, 32 cost 1.15 ×.
-WORK_THREADS: Final = 8
+#: 4 is what measured best on one core, for 1 and for 64 rows, at 8 and at 32 calls at one time: with 8 threads a call
+#: costs 1.03 × the CPU, with 2 up to 1.08 ×, with 1 up to 1.5 × (docs/decisions/0005 has how it is measured).
+WORK_THREADS: Final = 4
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("inference")
 
@@ -82,7 +84,7 @@ def arrived_at() -> float:
     return time.perf_counter() if task is None else task.arrived
 
 
-def mark_answered() -> None:
+def mark_reached() -> None:
     """Tell the pool that the call which this thread works on reached our own code."""
     task = _local.task
     if task is not None:
@@ -92,13 +94,14 @@ def mark_answered() -> None:
 class WorkPool:
     """Threads whose tasks count as in flight from the moment they are submitted.
 
-    grpcio lets a thread wait for the message of a call. Callers that open calls and send none could so take all
-    threads; so another thread takes the place of one that waits long, and calls are cancelled in the end.
+    A call of grpcio comes to a thread with its message. Where that is not possible, the thread waits for it, and
+    another one takes its place when that takes long. Either way, calls whose message does not come are cancelled.
     """
 
     def __init__(self, admission: Admission, threads: int = WORK_THREADS) -> None:
         self._admission = admission
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._window: Window[_Task] = Window(self._queue.put)
         self._unanswered: Callable[[float], None] | None = None
         self._wanted = threads
         self._running: dict[threading.Thread, _Task | None] = {}
@@ -121,7 +124,12 @@ class WorkPool:
         task = _Task(function, arguments)
         task.unanswered, self._unanswered = self._unanswered, None
         self._admission.enter()
-        self._queue.put(task)
+        found = incoming_of(arguments)
+        if found is None:
+            self._queue.put(task)
+        else:
+            incoming, task.arguments = found
+            self._window.enter(task, incoming)
         return task
 
     def shutdown(self) -> None:
@@ -147,6 +155,7 @@ class WorkPool:
                 _log.exception("a call ended with an error outside of its handler")
             finally:
                 self._running[thread] = _local.task = None
+                self._window.leave(task)
                 self._admission.leave()
                 if not task.reached and task.unanswered is not None:
                     task.unanswered(task.arrived)
@@ -167,5 +176,7 @@ class WorkPool:
         while not self._ended.wait(_STUCK_SECONDS):
             for _ in range(self._wanted + len(self._stuck()) - len(self._running)):
                 self._start_thread()
+            self._window.pass_over(_STUCK_SECONDS)
+            self._window.cancel(MESSAGE_SECONDS)
             for task in self._stuck(MESSAGE_SECONDS):
                 task.cancel()

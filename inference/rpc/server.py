@@ -4,19 +4,19 @@ import errno
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from inference.core import DataPlane
 from inference.metrics import Metrics
-from inference.rpc.dispatch import Dispatch, Handler
-from inference.rpc.health import HEALTH_SERVICE, MAX_WATCHERS, HealthServicer
+from inference.rpc.dispatch import Dispatch
+from inference.rpc.health import MAX_WATCHERS, HealthServicer
 from inference.rpc.pool import WorkPool
-from inference.rpc.reflection import MAX_STREAMS, StreamPool, reflection_handlers
+from inference.rpc.reflection import MAX_STREAMS, StreamPool
 from inference.rpc.side_pool import SidePool
+from inference.rpc.side_services import add_side_services
+from inference.rpc.slow_pool import SlowPool
 from inference.rpc.unary import Method, Unary
 from telemetry import PortInUseError
 
@@ -26,15 +26,11 @@ __all__ = ["GrpcServer", "Limits"]
 _REFUSED_AT_ONE_TIME: Final = 1000
 #: The window of HTTP/2 by default (RFC 9113, section 6.9.2): enough for 1,000 rows of 8 features.
 _LOOKAHEAD_BYTES: Final = 65_535
-#: Loads and unloads at one time; they wait for each other anyway, and further ones wait without a thread.
-_SLOW_THREADS: Final = 2
 #: How long answers that are computed may take to reach the wire when only streams keep the server up.
 _FLUSH_SECONDS: Final = 0.5
 #: Calls that are on their way when grpcio closes the port end as CANCELLED, which clients do not send again. So new
 #: calls are refused as UNAVAILABLE for a moment first: who waits before the next try is not on the way then.
 _LAST_REFUSALS_SECONDS: Final = 0.2
-_CHECK: Final = f"/{HEALTH_SERVICE}/Check"
-_WATCH: Final = f"/{HEALTH_SERVICE}/Watch"
 
 
 class Limits(NamedTuple):
@@ -68,7 +64,7 @@ class GrpcServer:
         """Bind `host:port`. Raises `PortInUseError`, and `OSError` for every other reason."""
         self._plane = plane
         self._side_pool = SidePool()
-        self._slow_pool = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="rpc-slow")
+        self._slow_pool = SlowPool()
         self._stream_pool = StreamPool()
         self._work_pool = WorkPool(plane.admission)
         self._health = HealthServicer(tuple(services), metrics.ledger, self._side_pool)
@@ -93,12 +89,7 @@ class GrpcServer:
         for service, methods in services.items():
             for method in methods:
                 dispatch.add(f"/{service}/{method.name}", unary.route(service, method))
-        health = _Handlers()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, health)
-        dispatch.add_counted(_CHECK, health.by_path[_CHECK], metrics.grpc_counting)
-        dispatch.add_watch(_WATCH, health.by_path[_WATCH])
-        for path, handler in reflection_handlers((*services, HEALTH_SERVICE), metrics.ledger).items():
-            dispatch.add_stream(path, handler)
+        add_side_services(dispatch, self._health, tuple(services), metrics)
         return dispatch
 
     def _bind(self, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
@@ -134,7 +125,9 @@ class GrpcServer:
         ended = self._server.stop(max(0.0, deadline - time.monotonic()))
         while not ended.wait(0.02) and self._plane.admission.in_flight and time.monotonic() < deadline:
             pass
-        if not ended.wait(_FLUSH_SECONDS):  # only streams of health and reflection are left
+        if not ended.wait(
+            _FLUSH_SECONDS
+        ):  # what is left is not counted in flight: streams, and loads of models
             self._server.stop(None)
         self._health.close()
         self._work_pool.shutdown()
@@ -145,19 +138,6 @@ class GrpcServer:
     def _refuse_what_comes(self, seconds: float) -> None:
         self._plane.admission.close()
         time.sleep(seconds)
-
-
-class _Handlers:
-    """What generated code takes for a server when it adds its methods; keeps them by full method name."""
-
-    def __init__(self) -> None:
-        self.by_path: dict[str, Handler] = {}
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Do nothing: the same methods come by `add_registered_method_handlers`."""
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        self.by_path.update({f"/{service}/{method}": handler for method, handler in handlers.items()})
 
 
 def _options(limits: Limits, *, share_port: bool) -> list[tuple[str, int]]:

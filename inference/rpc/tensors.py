@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from inference.errors import InvalidRequestError, Violation
+from inference.kinds import Kind
 from inference.oip import (
     BYTES,
     Datatype,
@@ -50,7 +51,7 @@ class _Typed:
     def mismatch(self, count: int) -> Violation | None:
         return miscounted(len(self._values), count, self._place)
 
-    def decode(self, count: int) -> Decoded:
+    def decode(self, count: int, kinds: Sequence[Kind | None] = ()) -> Decoded:  # noqa: ARG002  # only numbers
         datatype = self._datatype
         if datatype.name in ("FP32", "FP64"):
             return Decoded(np.fromiter(self._values, datatype.raw, count))

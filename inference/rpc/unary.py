@@ -18,7 +18,7 @@ from inference.generation import Generation
 from inference.ledger import RequestKind
 from inference.metrics import Metrics
 from inference.rpc.dispatch import Route
-from inference.rpc.pool import arrived_at, mark_answered
+from inference.rpc.pool import arrived_at, mark_reached
 from inference.rpc.status import Trailers, rich_status
 from inference.status import failure_of
 from inference.tokens import TokenGuard
@@ -94,7 +94,7 @@ class Unary:
 
         def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
             arrived = arrived_at() if limited else time.perf_counter()
-            mark_answered()
+            mark_reached()
             headers = _headers(context)
             request_id = choose_correlation_id(headers)
             correlation_id.set(request_id)
@@ -175,7 +175,7 @@ class Unary:
 
 def _undecodable(data: bytes) -> InvalidRequestError:
     return InvalidRequestError(
-        [Violation("", f"found {len(data)} bytes that are not the message of this method")]
+        [Violation("message", f"found {len(data)} bytes that are not the message of this method")]
     )
 
 

@@ -29,7 +29,6 @@ def http_operation(method: str, route: str) -> Operation:
     attributes = {
         "http.request.method": method,
         "http.route": route,
-        "url.path": route,
         "url.scheme": "http",
     }
     return Operation(f"{method} {route}", attributes, is_http=True)

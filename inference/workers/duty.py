@@ -9,12 +9,12 @@ from typing import Final
 import structlog
 
 from inference.artifacts import Cache, FetchedModel, read_bundle
-from inference.catalog import Slot
+from inference.catalog import Slot, slot_of
 from inference.errors import InferenceError, NoPreviousModelError
 from inference.generation import Generation
 from inference.lines import LineWriter
 from inference.oip import FixedModels
-from inference.serving import Front, Serving, slot_of
+from inference.serving import Front, Serving
 from inference.settings import Settings
 from inference.tracing import Tracing
 from inference.workers.messages import Load, Mode, Pending, Plan, SlotState

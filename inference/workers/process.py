@@ -24,12 +24,8 @@ from inference.lines import LineWriter
 from inference.memory import return_large_blocks
 from inference.tracing import open_tracing
 from inference.workers.messages import Load, Pending, plan_from_json, settings_from_json
-from telemetry import configure_logging
+from telemetry import FLUSH_SECONDS, TRACE_FLUSH_SECONDS, configure_logging
 
-#: How long the queue of events and log lines may take to be written at the end.
-FLUSH_SECONDS: Final = 5.0
-#: How long the spans that were recorded may take to reach their collector at the end.
-TRACE_FLUSH_SECONDS: Final = 3.0
 #: How long calls in flight may take after the supervisor has died: many times what a call takes, and little
 #: beside what a new server needs to start on the same port.
 ORPHAN_GRACE_SECONDS: Final = 1.0

@@ -57,7 +57,10 @@ def test_a_large_dataset_is_sampled_from_all_of_it(path: Path) -> None:
         ),
         ("feature_0,feature_2,prediction\n1,2,a\n", "from 0 without gaps"),
         ("feature_0,target\n1,a\n", "must contain the column prediction"),
-        ("feature_0,prediction\nred,a\n", "could not convert string to float"),
+        (
+            "feature_0,prediction\n" + "".join(f"number {n},a\n" for n in range(10_001)),
+            "could not convert string to float",
+        ),
         ("feature_0,prediction\n1,\n", "has a prediction that is no label"),
     ],
 )
@@ -67,6 +70,19 @@ def test_a_reference_that_cannot_be_is_refused(path: Path, content: str, sentenc
     with pytest.raises(DatasetError, match=sentence) as refused:
         read_reference(path, 100)
     assert str(path) in str(refused.value)
+
+
+def test_texts_of_the_reference_are_categories(path: Path) -> None:
+    """A feature with texts has codes, what is missing is nan, and None is a text as any other."""
+    path.write_text("feature_0,feature_1,feature_2,prediction\nsouth,1,1,a\nNone,,2,a\n,2.5,,b\n1,3,1,b\n")
+    reference = read_reference(path, 100)
+    assert reference.schema.categories == (("1", "None", "south"), (), ())
+    expected = [[2, 1, 1], [1, np.nan, 2], [np.nan, 2.5, np.nan], [0, 3, 1]]
+    np.testing.assert_array_equal(reference.rows.features, expected)
+    path.write_text("feature_0,feature_1,feature_2,prediction\nwest,1,1,a\n1,1,1,a\n")
+    current = read_current(path, reference.schema, 100)
+    assert current is not None
+    np.testing.assert_array_equal(current.features[:, 0], [3, 0])
 
 
 def test_a_missing_reference_names_the_variable(tmp_path: Path) -> None:

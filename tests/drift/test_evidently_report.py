@@ -127,3 +127,22 @@ def test_a_label_cannot_end_a_script_of_the_page(reference: Reference, current: 
     assert r"\u003c/script>\u003cscript>alert(1)\u003c/script>\u003c!--" in html
     assert "\ufdd0" not in html
     assert r"\ufdd0" not in html
+
+
+def test_texts_are_compared_by_their_shares() -> None:
+    """A feature of texts is categorical: its order says nothing, new texts drift, and no text leaves its place."""
+    schema = Schema(("feature_0", "feature_1"), "label", (("</script><script>alert(1)", "south", "west"), ()))
+    random = np.random.default_rng(0)
+
+    def rows(shares: list[float], count: int) -> Rows:
+        codes = random.choice([0, 1, 2, 3, np.nan], count, p=shares)
+        features = np.stack([codes, random.normal(size=count)], axis=1)
+        return Rows(features, np.array(["a", "b"] * (count // 2), object))
+
+    reference = Reference(schema, rows([0.3, 0.3, 0.3, 0, 0.1], 400), 400)
+    same = run_report(reference, rows([0.3, 0.3, 0.3, 0, 0.1], 100))
+    assert summary(same)[0] == ("feature_0", "chi-square p_value", False)
+    other = run_report(reference, rows([0.1, 0.2, 0.1, 0.5, 0.1], 100))
+    assert [drifted for _, _, drifted in summary(other)] == [True, False]
+    assert b"(not in the reference)" in other.html
+    assert b"<script>alert(1)" not in other.html

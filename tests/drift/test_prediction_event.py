@@ -55,7 +55,6 @@ def test_a_bare_event_is_read() -> None:
         ({"features": [["red", 1.0]]}, SkipReason.MALFORMED_EVENT),
         ({"features": [["1_0", 1.0]]}, SkipReason.MALFORMED_EVENT),
         ({"features": [["nan", 1.0]]}, SkipReason.MALFORMED_EVENT),
-        ({"features": [["1.5", "2.5"]]}, SkipReason.MALFORMED_EVENT),
         ({"features": [[True, 1.0]]}, SkipReason.MALFORMED_EVENT),
         ({"features": [[True, False]]}, SkipReason.MALFORMED_EVENT),
         ({"features": [[[1.0], [2.0]]]}, SkipReason.MALFORMED_EVENT),
@@ -152,3 +151,28 @@ def test_any_event_is_read_without_an_error(
     assert isinstance(result, (SkipReason, PredictedRows))
     if isinstance(result, PredictedRows):
         assert result.features.shape == (len(result.predictions), 2)
+
+
+def test_texts_become_the_codes_of_the_reference() -> None:
+    """A text that the reference does not have has a code of its own, null is nan, and a number is no text."""
+    schema = Schema(("feature_0", "feature_1"), "label", (("north", "south"), ()))
+    rows = [["south", 1.5], ["west", None], [None, 2]]
+    found = parse_line(_line({**EVENT, "features": rows, "predictions": ["a", "a", "b"]}), schema, None)
+    assert isinstance(found, PredictedRows)
+    np.testing.assert_array_equal(found.features, [[1, 1.5], [2, np.nan], [np.nan, 2]])
+    for wrong in ([[1, 1.5]], [["south", "x"]], [["south", True]]):
+        event = {**EVENT, "features": wrong, "predictions": ["a"]}
+        assert parse_line(_line(event), schema, None) is SkipReason.MALFORMED_EVENT
+
+
+def test_categories_that_are_written_as_numbers() -> None:
+    """Where the reference has numbers alone, as of the categories 1 and 2, the texts of events are those numbers."""
+    found = parse_line(
+        _line({**EVENT, "features": [["1", "2.5"], ["2", None]], "predictions": ["a", "a"]}), LABELS, None
+    )
+    assert isinstance(found, PredictedRows)
+    np.testing.assert_array_equal(found.features, [[1, 2.5], [2, np.nan]])
+
+
+def _line(event: dict[str, object]) -> bytes:
+    return json.dumps(event).encode()

@@ -31,6 +31,7 @@ from inference.service import Service
 from inference.settings import Settings
 from protos.inference.v1 import manifest_pb2 as pb
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.inference.mixed_models import write_mixed_bundle
 
 FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 CLASSES = ("setosa", "versicolor", "virginica")
@@ -164,6 +165,12 @@ def bundle(make_bundle: BundleMaker) -> Path:
     return make_bundle()
 
 
+@pytest.fixture(scope="session")
+def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compiled model that takes texts, numbers and missing values."""
+    return write_mixed_bundle(tmp_path_factory.mktemp("mixed") / "bundles" / "onnx")
+
+
 @dataclass
 class Running:
     """A server in this process, on ports of its own, and clients for both."""
@@ -252,6 +259,13 @@ def running(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[
     """One server for the tests of a module that change nothing."""
     with ExitStack() as stack:
         yield _start(stack, tmp_path_factory.mktemp("running") / "output", bundle, True, {})
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, mixed_bundle: Path) -> Iterator[Running]:
+    """One server of that model for the tests of a module that change nothing."""
+    with ExitStack() as stack:
+        yield _start(stack, tmp_path_factory.mktemp("mixed") / "output", mixed_bundle, True, {})
 
 
 @dataclass

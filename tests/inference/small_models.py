@@ -1,5 +1,7 @@
 """Generations without a file behind them, for tests of what happens around a model."""
 
+import dataclasses
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,8 @@ class FirstClass:
     runtime = "fake"
 
     def predict(self, features: np.ndarray) -> Outputs:
-        return Outputs(class_index=np.zeros(len(features), np.int64))
+        rows = len(features)
+        return Outputs(class_index=np.zeros(rows, np.int64), probabilities=np.ones((rows, 1), np.float32))
 
 
 def bundle_of(name: str, version: str) -> Bundle:
@@ -55,12 +58,14 @@ class NamedModels:
     def __init__(self, **versions: str) -> None:
         self.answers: dict[str, tuple[str, str] | InferenceError] = {}
         self.asked: list[str | None] = []
+        self.before: Callable[[], None] = lambda: None
         for name, version in versions.items():
             self.answers[f"models:/{name}@champion"] = (name, version)
 
     def fetch(self, model_uri: str | None = None) -> FetchedModel:
         """Answer."""
         self.asked.append(model_uri)
+        self.before()
         answer = self.answers[model_uri or ""]
         if isinstance(answer, InferenceError):
             raise answer
@@ -69,3 +74,25 @@ class NamedModels:
     def diagnostics(self) -> RegistryDiagnostics:
         """Know nothing."""
         return RegistryDiagnostics()
+
+
+class Gated:
+    """Answers with equal shares of three classes when the test lets it."""
+
+    runtime = "fake"
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def predict(self, features: np.ndarray) -> Outputs:
+        self.go.wait(20)
+        shares = np.full((len(features), 3), 1 / 3, np.float32)
+        return Outputs(class_index=shares.argmax(axis=1), probabilities=shares)
+
+
+def gate(running: object) -> Gated:
+    """Let the model of a running server wait for the test."""
+    gated, catalog = Gated(), running.service.catalog
+    (slot,) = catalog.slots
+    catalog.switch(slot, dataclasses.replace(slot.current, predictor=gated))
+    return gated

@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.catalog import Catalog, Slot
+from inference.catalog import Catalog, Slot, slot_of
 from inference.errors import NotReadyError, UnknownModelError
 from tests.inference.small_models import generation_of
 
 
 def _catalog(*served: tuple[str, str, str]) -> Catalog:
     """Slots with (name, version, alias), all of them serving."""
-    catalog = Catalog([Slot(f"models:/{name}@{alias or version}", alias) for name, version, alias in served])
+    catalog = Catalog(
+        slot_of(f"models:/{name}@{alias}" if alias else f"models:/{name}/{version}")
+        for name, version, alias in served
+    )
     for slot, (name, version, _) in zip(catalog.slots, served, strict=True):
         catalog.switch(slot, generation_of(name, version))
     return catalog
@@ -85,18 +88,19 @@ def test_an_unloaded_model_is_gone_and_others_serve_on() -> None:
 
 
 def test_an_unloaded_default_leaves_the_others_reachable_by_name() -> None:
-    """Without the default model, requests that name nothing wait, and those that name another are answered."""
+    """Without the default model, requests that name nothing are told what there is, and others are answered."""
     catalog = _catalog(("iris", "3", "champion"), ("wine", "1", ""))
     catalog.unload(catalog.slots[0])
     assert catalog.find("wine").version == "1"
     assert catalog.default is None
-    with pytest.raises(NotReadyError):
+    assert catalog.ready
+    with pytest.raises(UnknownModelError, match=r"for requests that name none .* holds wine version 1$"):
         catalog.find()
 
 
 def test_readiness_needs_every_slot() -> None:
     """A catalog is ready when all of its slots serve, and an empty one never is."""
-    catalog = Catalog([Slot("models:/iris@champion", "champion"), Slot("models:/wine/1")])
+    catalog = Catalog([slot_of("models:/iris@champion"), slot_of("models:/wine/1")])
     assert not catalog.ready
     catalog.switch(catalog.slots[0], generation_of("iris", "1"))
     assert not catalog.ready
@@ -106,12 +110,22 @@ def test_readiness_needs_every_slot() -> None:
     assert not Catalog().ready
 
 
-def test_a_slot_that_was_removed_is_forgotten() -> None:
-    """A slot that never came to serve leaves nothing behind."""
+def test_whoever_watches_hears_of_each_change_when_it_holds() -> None:
+    """A switch and an unload are told once each, after what serves has changed."""
     catalog = _catalog(("iris", "3", "champion"))
-    slot = Slot("models:/wine@champion", "champion")
+    told: list[bool] = []
+    catalog.watch(lambda: told.append(catalog.ready))
+    catalog.unload(catalog.slots[0])
+    catalog.switch(catalog.slots[0], generation_of("iris", "4"))
+    assert told == [False, True]
+
+
+def test_a_slot_that_was_removed_is_forgotten() -> None:
+    """A slot that never came to serve keeps nobody from being ready, and leaves nothing behind."""
+    catalog = _catalog(("iris", "3", "champion"))
+    slot = slot_of("models:/wine@champion")
     catalog.add(slot)
-    assert not catalog.ready
+    assert catalog.ready
     catalog.remove(slot)
     assert catalog.ready
     assert [kept.key for kept in catalog.slots] == ["models:/iris@champion"]

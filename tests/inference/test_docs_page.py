@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from inference.gateway.docs import docs_routes
+from inference.gateway.edge import Edge
 from inference.gateway.examples import Addresses, Example, curl, grpcurl, python
 from inference.tokens import TokenGuard
 from protos.inference.v1 import manifest_pb2 as pb
@@ -40,7 +41,8 @@ def pages() -> Iterator[Pages]:
 
         def serve(running: object, guard: TokenGuard = OPEN, **headers: str) -> httpx.Client:
             plane, port = running.service.plane, running.service.grpc_port
-            app = Starlette(routes=docs_routes(plane, guard=guard, grpc_port=port))
+            edge = Edge(running.service.metrics, plane.tracing)
+            app = Starlette(routes=docs_routes(plane, edge, guard=guard, grpc_port=port))
             server = HttpServer(app, host="127.0.0.1", port=0, variable="HTTP_PORT")
             server.start()
             stack.callback(server.stop)

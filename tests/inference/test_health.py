@@ -47,6 +47,22 @@ def test_a_watch_is_told_at_once_and_of_changes(make_service: object) -> None:
         assert _statuses(process, 1) == [Status.SERVING]
 
 
+def test_health_follows_the_models(make_service: object) -> None:
+    """Without a model that serves there is no traffic to send here; it comes back with the model."""
+    running = make_service()
+    roster = running.service.roster
+    with watching(running) as service:
+        assert _statuses(service, 1) == [Status.SERVING]
+        roster.unload("iris")
+        assert _statuses(service, 1) == [Status.NOT_SERVING]
+        roster.load("iris")
+        assert _statuses(service, 1) == [Status.SERVING]
+        roster.unload("iris")
+        assert _statuses(service, 1) == [Status.NOT_SERVING]
+        roster.rollback()
+        assert _statuses(service, 1) == [Status.SERVING]
+
+
 def test_unknown_services(running: object) -> None:
     """Check says NOT_FOUND and what there is; a watch stays open and says SERVICE_UNKNOWN."""
     stub = health_pb2_grpc.HealthStub(running.channel)

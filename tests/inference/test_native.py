@@ -25,6 +25,7 @@ from inference.artifacts import Outputs
 from inference.core import DataPlane
 from inference.errors import OverloadError
 from inference.metrics import Metrics
+from inference.rpc.pool import WORK_THREADS
 from inference.rpc.server import Limits
 from inference.settings import Settings
 from protos.inference.v1 import inference_pb2 as pb
@@ -184,19 +185,19 @@ def test_calls_that_nobody_waits_for_are_not_run(native: object) -> None:
     """Queued calls whose callers cancel, or whose deadline passes, never reach the model, and are counted."""
     slow = _Slow()
     _change(native, predictor=slow)
-    running = [native.stub.Predict.future(REQUEST, timeout=20) for _ in range(8)]
-    _wait_until(lambda: slow.asked == 8)
+    running = [native.stub.Predict.future(REQUEST, timeout=20) for _ in range(WORK_THREADS)]
+    _wait_until(lambda: slow.asked == WORK_THREADS)
     given_up = [native.stub.Predict.future(REQUEST, timeout=20) for _ in range(10)]
     expired = [native.stub.Predict.future(REQUEST, timeout=0.2) for _ in range(10)]
     admission = native.service.plane.admission
-    _wait_until(lambda: admission.in_flight == 28)
+    _wait_until(lambda: admission.in_flight == WORK_THREADS + 20)
     for call in given_up:
         call.cancel()
     assert {call.exception().code().name for call in expired} == {"DEADLINE_EXCEEDED"}
     slow.go.set()
     assert all(call.result().predictions for call in running)
     _wait_until(lambda: admission.in_flight == 0)
-    assert slow.asked == 8
+    assert slow.asked == WORK_THREADS
     # Which of the two an expired call is, its own clock or that of the transport decides.
     gone = [line for line in native.metrics() if _HANDLED.match(line)]
     assert sum(float(line.rpartition(" ")[2]) for line in gone) == 20

@@ -1,8 +1,6 @@
 """More load than the server takes: refused at once, and what must go on goes on."""
 
 import dataclasses
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from inference.artifacts import Outputs
 from protos.inference.v1 import inference_pb2 as pb
+from protos.oip import open_inference_pb2 as oip
+from protos.oip.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.inference.silent_calls import open_silent_calls
 
 REQUEST = pb.PredictRequest(rows=[pb.Row(values=[1, 2, 3, 4])])
 
@@ -159,34 +160,10 @@ def test_a_stop_does_not_wait_for_ever(make_service: object) -> None:
     slow.go.set()
 
 
-def _open_calls_without_a_message(port: int, count: int) -> socket.socket:
-    """Open calls of Predict over one connection, by hand, and send none of their messages."""
-
-    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-        return struct.pack("!I", len(payload))[1:] + struct.pack("!BBI", kind, flags, stream) + payload
-
-    headers = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": "/inference.v1.InferenceService/Predict",
-        ":authority": "test",
-        "content-type": "application/grpc",
-        "te": "trailers",
-    }
-    block = b"".join(
-        b"\x00" + bytes([len(key)]) + key.encode() + bytes([len(value)]) + value.encode()
-        for key, value in headers.items()
-    )
-    connection = socket.create_connection(("127.0.0.1", port))
-    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
-    connection.sendall(opening + b"".join(frame(1, 4, 1 + 2 * n, block) for n in range(count)))
-    return connection
-
-
 def test_calls_without_a_message_take_no_thread_from_others(make_service: object) -> None:
     """Callers that open calls and send nothing cannot keep the threads that others need."""
     running = make_service()
-    with _open_calls_without_a_message(running.service.grpc_port, 40):
+    with open_silent_calls(running.service.grpc_port, 40):
         _wait_for_in_flight(running, 40)
         for _ in range(3):
             assert running.stub.Predict(REQUEST, timeout=10).predictions
@@ -196,3 +173,29 @@ def test_calls_without_a_message_take_no_thread_from_others(make_service: object
         time.sleep(0.005)
     line = 'ml_request_count_total{code="CANCELLED",method="Predict",track="stable"} 40.0'
     assert line in running.metrics()
+
+
+@pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
+def test_silent_callers_keep_no_operator_out(make_service: object, method: str) -> None:
+    """Callers without a token who open loads and unloads and send nothing block none of an operator."""
+    running = make_service(admin_api_token="t")
+    port = running.service.grpc_port
+    stub = GRPCInferenceServiceStub(running.channel)
+    with open_silent_calls(port, 40, f"/inference.GRPCInferenceService/{method}"):
+        _wait_for_started(running, method, 40)
+        began = time.monotonic()
+        for _ in range(3):
+            request = oip.RepositoryModelLoadRequest(model_name="iris")
+            assert stub.RepositoryModelLoad(request, timeout=10, metadata=(("x-admin-token", "t"),)).isLoaded
+        assert time.monotonic() - began < 4  # they are cancelled after 5
+
+
+def _wait_for_started(running: object, method: str, count: int) -> None:
+    """Wait until so many calls came; with the native transport those without a message never come to Python."""
+    if running.service._settings.grpc_transport == "native":
+        return
+    start = f'grpc_server_started_total{{grpc_method="{method}"'
+    deadline = time.monotonic() + 10
+    while not any(line.startswith(start) and line.endswith(f" {count}.0") for line in running.metrics()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -104,7 +104,7 @@ def test_a_missing_bundle_ends_the_start(make_process: object, tmp_path: Path) -
     assert len(errors) == 1
     assert "nothing" in errors[0]["message"]
     with pytest.raises(UnavailableError), PredictionClient(f"127.0.0.1:{listening['grpc_port']}") as client:
-        client.predict([ROW], timeout_seconds=1)
+        client.predict([ROW], deadline_seconds=1)
 
 
 def test_a_gate_ends_the_start(make_process: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from inference.artifacts import Bundle
-from inference.catalog import Catalog, Slot
+from inference.catalog import Catalog, Slot, slot_of
 from inference.errors import (
     InferenceError,
     InvalidRequestError,
@@ -28,14 +28,14 @@ class _World:
 
     def __init__(self, repository: NamedModels, *uris: str, dynamic: bool = True) -> None:
         self.repository = repository
-        self.catalog = Catalog([Slot(uri, uri.partition("@")[2]) for uri in uris])
+        self.catalog = Catalog(map(slot_of, uris))
         self.metrics = Metrics("stable")
         self.lock = threading.Lock()
         open_swapper: Callable[[str], Swapper] | None = self._open if dynamic else None
         self.roster = Roster(self.catalog, [self._swapper(slot) for slot in self.catalog.slots], open_swapper)
 
     def _open(self, name: str) -> Swapper:
-        return self._swapper(Slot(f"models:/{name}@champion", "champion"))
+        return self._swapper(slot_of(f"models:/{name}@champion"))
 
     def _swapper(self, slot: Slot) -> Swapper:
         def load(_bundle: Bundle) -> FirstClass:
@@ -120,6 +120,66 @@ def test_a_model_is_unloaded_and_loaded_again() -> None:
     world.roster.load("wine")
     assert world.served() == [("iris", "1"), ("wine", "4")]
     assert world.catalog.ready
+
+
+def test_an_unloaded_model_comes_back_only_when_it_is_asked_for() -> None:
+    """With the only model unloaded, neither a refresh nor a reload of everything serves it again; a load does."""
+    world = _World(NamedModels(iris="1"), "models:/iris@champion")
+    world.roster.reload()
+    world.roster.unload("iris")
+    assert world.roster.refresh().outcome == "unloaded"
+    assert world.roster.reload().outcome == "unloaded"
+    assert world.served() == []
+    world.roster.load("iris")
+    assert world.served() == [("iris", "1")]
+
+
+def test_the_record_of_a_reload_is_that_of_the_default_model() -> None:
+    """With the default model unloaded, what became of another one is not told as if it were the default's."""
+    world = _two()
+    world.roster.unload("iris")
+    world.repository.answers["models:/wine@champion"] = ("wine", "5")
+    assert world.roster.reload().outcome == "unloaded"
+    assert world.served() == [("wine", "5")]
+
+
+def test_a_refresh_lets_a_rollback_be() -> None:
+    """What was rolled back comes again when the registry leads elsewhere, or when an operator reloads."""
+    world = _World(NamedModels(iris="1"), "models:/iris@champion")
+    world.roster.reload()
+    world.repository.answers["models:/iris@champion"] = ("iris", "2")
+    assert world.roster.refresh().outcome == "swapped"
+    world.roster.rollback()
+    assert world.roster.refresh().outcome == "unchanged"
+    assert world.served() == [("iris", "1")]
+    world.repository.answers["models:/iris@champion"] = ("iris", "3")
+    assert world.roster.refresh().outcome == "swapped"
+    world.roster.rollback()
+    assert world.roster.reload().outcome == "swapped"
+    assert world.served() == [("iris", "3")]
+
+
+def test_readiness_does_not_wait_for_a_model_that_is_loaded_beside() -> None:
+    """While one more model is fetched, and after that failed, those that serve are ready as before."""
+    world = _two()
+    seen: list[bool] = []
+    world.repository.before = lambda: seen.append(world.catalog.ready)
+    world.repository.answers["models:/beer@champion"] = DOWN
+    with pytest.raises(RegistryUnavailableError):
+        world.roster.load("beer")
+    world.repository.answers["models:/beer@champion"] = ("beer", "2")
+    world.roster.load("beer")
+    assert seen == [True, True]
+    assert world.catalog.ready
+
+
+def test_models_of_runs_have_no_name_before_they_are_loaded() -> None:
+    """A run says nothing of the model's name, so the index shows the URI until there is one."""
+    world = _World(NamedModels(), "runs:/abc/model")
+    assert [entry.name for entry in world.roster.index()] == ["runs:/abc/model"]
+    world.repository.answers["runs:/abc/model"] = ("iris", "abc")
+    world.roster.reload()
+    assert world.roster.index() == [("iris", "abc", "READY", "")]
 
 
 def test_the_index_names_what_is_not_loaded_yet() -> None:

@@ -44,6 +44,14 @@ def _violations(error: grpc.RpcError) -> dict[str, str]:
     return {violation.field: violation.description for violation in details.field_violations}
 
 
+def test_bytes_that_are_no_message_are_named(running: object) -> None:
+    """Bytes that cannot be parsed are the caller's mistake, in a sentence with a place."""
+    with pytest.raises(grpc.RpcError) as caught:
+        running.channel.unary_unary(f"/{SERVICE}/Predict")(b"\xff\xff\xff", timeout=5)
+    assert caught.value.details() == "message: found 3 bytes that are not the message of this method"
+    assert _violations(caught.value).keys() == {"message"}
+
+
 def test_rows_are_answered_one_by_one(running: object, bundle: Path) -> None:
     """The rows form gives one prediction a row, in order, with label, index and probabilities."""
     request = pb.PredictRequest(rows=[pb.Row(values=row) for row in ROWS.tolist()])

@@ -61,6 +61,21 @@ def test_all_problems_at_once(environment: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "uri", ["models:/iris", "models:/iris/Nowhere", "models:/@champion", "runs:/abc", "iris"]
+)
+@pytest.mark.parametrize("variable", ["MODEL_URI", "MODEL_URIS", "SHADOW_MODEL_URI"])
+def test_a_uri_that_cannot_be_resolved_is_told_at_start(
+    environment: pytest.MonkeyPatch, variable: str, uri: str
+) -> None:
+    """What no registry can have is a problem of its variable, with the forms that are accepted."""
+    environment.setenv(variable, uri)
+    with pytest.raises(
+        SettingsError, match=rf"{variable}: .*it is not a model URI; accepted are models:/name/7"
+    ):
+        load_settings(Settings)
+
+
 def test_ports_differ(environment: pytest.MonkeyPatch) -> None:
     """The same port for both protocols is refused, unless the system chooses."""
     environment.setenv("GRPC_PORT", "9000")

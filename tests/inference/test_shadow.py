@@ -29,7 +29,12 @@ from inference.generation import Generation
 from inference.metrics import Metrics
 from inference.settings import Settings
 from inference.signature import Signature
-from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_FLOAT, FEATURE_TYPE_INTEGER, ModelManifest
+from protos.inference.v1.manifest_pb2 import (
+    FEATURE_TYPE_CATEGORY,
+    FEATURE_TYPE_FLOAT,
+    FEATURE_TYPE_INTEGER,
+    ModelManifest,
+)
 from tests.inference.model_registry import ModelRegistry
 
 ROWS, TARGET = load_iris(return_X_y=True)
@@ -97,7 +102,8 @@ class _Slow:
     def predict(self, features: np.ndarray) -> Outputs:
         self.begun.set()
         self.go.wait(20)
-        return Outputs(class_index=np.zeros(len(features), np.int64))
+        rows = len(features)
+        return Outputs(class_index=np.zeros(rows, np.int64), probabilities=np.ones((rows, 1), np.float32))
 
 
 class _Failing:
@@ -185,7 +191,7 @@ def test_requests_beyond_the_room_are_dropped_and_counted(
         client.predict([[1, 2, 3, 4]])
         assert slow.begun.wait(10)
         for _ in range(20):
-            assert client.predict([[1, 2, 3, 4]], timeout_seconds=5).labels
+            assert client.predict([[1, 2, 3, 4]], deadline_seconds=5).labels
     assert _requests(running, "dropped") == 15
     slow.go.set()
     _wait_for(running, 6, "scored")
@@ -351,6 +357,43 @@ def test_features_that_do_not_fit_are_refused(shadow: Generation) -> None:
     """A missing feature, another kind of model, and fractions where whole numbers are wanted do not fit."""
     with pytest.raises(InvalidRequestError):
         features_for(shadow, _generation("ab"), np.full((1, 2), 1.5, np.float32))
+
+
+def _categories(*features: tuple[str, bool], strict: bool = True) -> Generation:
+    """A model whose features a, b, … have these categories (letters) or none, and may be missing or not."""
+    generation = _generation("abcd"[: len(features)])
+    manifest = generation.bundle.manifest
+    for feature, (texts, nullable) in zip(manifest.features, features, strict=True):
+        feature.nullable = nullable
+        if texts:
+            feature.type = FEATURE_TYPE_CATEGORY
+            feature.categories.extend(texts)
+            feature.unknown_as_missing = not strict
+    return dataclasses.replace(generation, signature=Signature(manifest))
+
+
+def test_categories_keep_their_texts() -> None:
+    """Two trainings may know other categories, in another order: the codes change, the texts stay."""
+    primary = _categories(("xyz", True), ("", True))
+    shadow = _categories(("zyx", True), ("", True))
+    rows = np.array([[0, 1.5], [1, np.nan], [2, 0], [np.nan, 0]], np.float32)
+    found = features_for(shadow, primary, rows)
+    np.testing.assert_array_equal(found, [[2, 1.5], [1, np.nan], [0, 0], [np.nan, 0]])
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(features_for(primary, primary, rows), rows)
+
+
+def test_a_category_that_the_shadow_does_not_know() -> None:
+    """It is a missing value where the shadow takes it for one, else nothing is compared."""
+    primary, rows = _categories(("xyz", False)), np.array([[0], [2]], np.float32)
+    lenient = _categories(("x", True), strict=False)
+    np.testing.assert_array_equal(features_for(lenient, primary, rows), [[0], [np.nan]])
+    for shadow in (_categories(("x", True)), _categories(("", False))):
+        with pytest.raises(InvalidRequestError):
+            features_for(shadow, primary, rows)
+    with pytest.raises(InvalidRequestError):
+        features_for(primary, _categories(("xyz", True)), np.array([[np.nan]], np.float32))
 
 
 def test_classes_agree_by_name() -> None:

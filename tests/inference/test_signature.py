@@ -25,7 +25,7 @@ class _Rows:
     def row_count(self) -> int:
         return len(self._rows)
 
-    def decode(self, column_count: int) -> Decoded:
+    def decode(self, column_count: int, _kinds: object = ()) -> Decoded:
         return decode_rows(self._rows, column_count, self.place, typed=False)
 
     def place(self, row: int, column: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from inference.artifacts import Bundle, FetchedModel, Outputs, RegistryDiagnostics
-from inference.catalog import Catalog, Slot
+from inference.catalog import Catalog, slot_of
 from inference.errors import (
     BundleError,
     GateError,
@@ -31,7 +31,8 @@ class _Predictor:
     runtime = "fake"
 
     def predict(self, features: np.ndarray) -> Outputs:
-        return Outputs(class_index=np.zeros(len(features), np.int64))
+        rows = len(features)
+        return Outputs(class_index=np.zeros(rows, np.int64), probabilities=np.ones((rows, 1), np.float32))
 
 
 @dataclass
@@ -62,7 +63,7 @@ class _Repository:
 class _World:
     def __init__(self, *, min_accuracy: float | None = None, drain_seconds: float = 5) -> None:
         self.repository = _Repository()
-        self.slot = Slot("models:/iris@champion", "champion")
+        self.slot = slot_of("models:/iris@champion")
         self.catalog = Catalog([self.slot])
         self.metrics = Metrics("stable")
         self.load_error: Exception | None = None

@@ -37,19 +37,20 @@ def test_ten_reloads_under_load_fail_no_call(
     for thread in threads:
         thread.start()
     seen = []
-    for reload in range(RELOADS):
-        link.with_suffix(".new").symlink_to(models[(reload + 1) % 2])
-        os.replace(link.with_suffix(".new"), link)
-        reply = httpx.post(
-            f"http://127.0.0.1:{ports['http_port']}/admin/reload", headers={"X-Admin-Token": "t"}, timeout=30
-        )
-        assert reply.json()["outcome"] == "swapped"
-        seen.append(reply.json()["model"]["digest"])
-        with PredictionClient(f"127.0.0.1:{ports['grpc_port']}") as client:
-            assert client.predict([[5.1, 3.5, 1.4, 0.2]]).model_digest == seen[-1]
-    stop.set()
-    for thread in threads:
-        thread.join()
+    reload_url = f"http://127.0.0.1:{ports['http_port']}/admin/reload"
+    try:
+        for reload in range(RELOADS):
+            link.with_suffix(".new").symlink_to(models[(reload + 1) % 2])
+            os.replace(link.with_suffix(".new"), link)
+            reply = httpx.post(reload_url, headers={"X-Admin-Token": "t"}, timeout=30)
+            assert reply.json()["outcome"] == "swapped"
+            seen.append(reply.json()["model"]["digest"])
+            with PredictionClient(f"127.0.0.1:{ports['grpc_port']}") as client:
+                assert client.predict([[5.1, 3.5, 1.4, 0.2]]).model_digest == seen[-1]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     # A call that failed would have ended its caller (an exception in a thread fails the test).
     assert all(set(answered) == set(seen) for answered in digests)
     for answered in digests:  # each caller sees the models change at most as often as they did

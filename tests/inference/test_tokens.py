@@ -44,8 +44,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def guard() -> TokenGuard:
-    """One that asks for the token."""
-    return TokenGuard(TOKEN, variable="PREDICT_API_TOKEN", required=False)
+    """One that asks for the token, and locks out who guesses."""
+    return TokenGuard(TOKEN, variable="ADMIN_API_TOKEN", required=False, locks_out=True)
 
 
 def _show(guard: TokenGuard, token: str, address: str = "a") -> None:
@@ -94,6 +94,17 @@ def test_guessing_is_limited_by_address(guard: TokenGuard, clock: Clock) -> None
     _fail(guard)
 
 
+def test_predictions_lock_nobody_out(clock: Clock) -> None:
+    """Behind a proxy all callers have one address: whoever shows the right token passes, whatever others guess."""
+    guard = TokenGuard(TOKEN, variable="PREDICT_API_TOKEN", required=False)
+    _fail(guard, times=MAX_FAILURES)
+    with pytest.raises(OverloadError):
+        _show(guard, "no")
+    _show(guard, TOKEN)
+    clock.now += 60
+    _fail(guard)
+
+
 def test_mistakes_are_forgotten(guard: TokenGuard, clock: Clock) -> None:
     """Who mistypes less often than the limit is never turned away."""
     for _ in range(10 * MAX_FAILURES):
@@ -131,6 +142,7 @@ def test_the_token_over_grpc(make_service: object) -> None:
     code, trailers = _code(running, WRONG)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert 50_000 < int(trailers["grpc-retry-pushback-ms"]) <= 60_000
+    assert _code(running, RIGHT)[0] is grpc.StatusCode.OK
     assert 'ml_requests_shed_total{reason="tokens"} 1.0' in running.metrics()
     health = health_pb2_grpc.HealthStub(running.channel)
     assert health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
@@ -148,12 +160,33 @@ def test_the_token_over_http(make_service: object) -> None:
     for _ in range(MAX_FAILURES):
         refused = running.http.post("/predict", json=body, headers=wrong)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-    limited = running.http.post("/predict", json=body, headers=right)
+    limited = running.http.post("/predict", json=body, headers=wrong)
     assert limited.status_code == 429
     assert 50 < int(limited.headers["retry-after"]) <= 60
+    assert running.http.post("/predict", json=body, headers=right).status_code == 200
     assert running.http.get("/health").status_code == 200
     assert running.metrics()
     assert _code(running, RIGHT)[0] is grpc.StatusCode.OK  # an address of gRPC is one of its own
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "settings"),
+    [
+        ("POST", "/admin/reload", {"admin_api_token": TOKEN}),
+        ("POST", "/v2/repository/models/iris/load", {"admin_api_token": TOKEN}),
+        ("GET", "/v2", {"predict_api_token": TOKEN}),
+        ("GET", "/docs", {"predict_api_token": TOKEN}),
+    ],
+)
+def test_guessing_is_counted_wherever_it_happens(
+    make_service: object, method: str, path: str, settings: dict[str, str]
+) -> None:
+    """Refusals for guessing are in the metrics, whatever the guesser asked for."""
+    running = make_service(**settings)
+    for _ in range(MAX_FAILURES):
+        assert running.http.request(method, path).status_code == 401
+    assert running.http.request(method, path).status_code == 429
+    assert 'ml_requests_shed_total{reason="tokens"} 1.0' in running.metrics()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Laws over the decoders of requests, each a function of bytes: property tests and fuzz targets check them both.
 
-Each function returns what became of the bytes, and raises when a law does not hold: rows become a finite matrix of
-32-bit floats, or an error that the caller can act on, short, and about a place that exists.
+Each function returns what became of the bytes, and raises when a law does not hold: rows become a matrix of 32-bit
+floats, finite but for what may be missing, or an error that the caller can act on, short, about a place that exists.
 """
 
 import math
@@ -25,7 +25,12 @@ from inference.rpc.tensors import inputs_of, requested_outputs
 from inference.signature import Signature
 from inference.status import failure_of
 from protos.inference.v1.inference_pb2 import PredictRequest
-from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_FLOAT, FEATURE_TYPE_INTEGER, ModelManifest
+from protos.inference.v1.manifest_pb2 import (
+    FEATURE_TYPE_CATEGORY,
+    FEATURE_TYPE_FLOAT,
+    FEATURE_TYPE_INTEGER,
+    ModelManifest,
+)
 from protos.oip.open_inference_pb2 import ModelInferRequest
 
 __all__ = [
@@ -60,12 +65,26 @@ def _model(name: str, *features: str, integers: Sequence[str] = ()) -> _Model:
     return _Model(name, Signature(manifest))
 
 
-#: Four features as Iris has them; whole numbers in odd columns; one feature; names that look like places.
+def _mixed_model() -> _Model:
+    """Two categories, of which one may be missing and takes unknown texts so, and numbers that may be missing."""
+    manifest = ModelManifest(name="mixed")
+    lenient = {"nullable": True, "unknown_as_missing": True}
+    manifest.features.add(
+        name="sepal_length", type=FEATURE_TYPE_CATEGORY, categories=["a", "b", "1"], **lenient
+    )
+    manifest.features.add(name="sepal_width", type=FEATURE_TYPE_CATEGORY, categories=["", "é", "a"])
+    manifest.features.add(name="petal_length", type=FEATURE_TYPE_FLOAT, nullable=True)
+    manifest.features.add(name="petal_width", type=FEATURE_TYPE_INTEGER)
+    return _Model("mixed", Signature(manifest))
+
+
+#: Four features as Iris has them; whole numbers in odd columns; one feature; names that look like places; texts.
 MODELS: Final = (
     _model("iris", "sepal_length", "sepal_width", "petal_length", "petal_width"),
     _model("counts", "a", "b", "c", integers=("b",)),
     _model("one", "x"),
     _model("odd", "rows[0]", "values", "é\n"),
+    _mixed_model(),
 )
 
 
@@ -130,7 +149,9 @@ def check_manifest(content: bytes) -> str:
     assert names
     assert len(set(names)) == len(names)
     assert all(len(row.features) == len(names) for row in manifest.golden_rows)
-    assert all(map(math.isfinite, (number for row in manifest.golden_rows for number in row.features)))
+    for row in manifest.golden_rows:
+        for feature, number in zip(manifest.features, row.features, strict=True):
+            assert math.isfinite(number) or (math.isnan(number) and feature.nullable)
     return "manifest"
 
 
@@ -165,7 +186,11 @@ def _decide(call: PredictCall, model: _Model) -> str:
     assert matrix.dtype == np.float32
     assert matrix.shape == (call.rows.row_count, len(model.signature.names))
     assert matrix.flags.c_contiguous
-    assert np.isfinite(matrix).all()
+    for column, kind in zip(matrix.T, model.signature.kinds, strict=True):
+        present = column[~np.isnan(column)] if kind.nullable else column
+        assert np.isfinite(present).all()
+        if kind.is_category:
+            assert set(present.tolist()) <= set(range(len(kind.categories)))
     return "matrix"
 
 
@@ -217,10 +242,10 @@ def _split(place: str) -> tuple[str, int, str]:
 
 
 def _is_in_row(row: Any, rest: str) -> bool:  # noqa: ANN401  # any JSON value
-    if rest == "values":
+    if rest in ("values", "cells"):
         return isinstance(row, dict)
-    numbered = re.fullmatch(r"values\[(\d+)\]", rest)
+    numbered = re.fullmatch(r"(values|cells)\[(\d+)\]", rest)
     if numbered is None or (isinstance(row, dict) and rest in row):
         return isinstance(row, dict) and any(key.startswith(rest.rstrip("…")) for key in row)
-    values = row["values"] if isinstance(row, dict) else row
-    return int(numbered[1]) < len(values)
+    values = row[numbered[1]] if isinstance(row, dict) else row
+    return int(numbered[2]) < len(values)

@@ -35,6 +35,21 @@ def _manifest() -> bytes:
     return json_format.MessageToJson(manifest, preserving_proto_field_name=True).encode()
 
 
+def _cells(*cells: float | str | None) -> pb.Row:
+    row = pb.Row()
+    row.cells.extend(cells)
+    return row
+
+
+def _by_feature() -> oip.ModelInferRequest:
+    request = oip.ModelInferRequest(model_name="iris")
+    for name, texts in zip(_FEATURES, ([b"a", b"", b"x"], [b"\xc3\xa9", b"", b"a"]), strict=False):
+        request.inputs.add(name=name, datatype="BYTES", shape=[3]).contents.bytes_contents.extend(texts)
+    for name in _FEATURES[2:]:
+        request.inputs.add(name=name, datatype="FP32", shape=[3, 1]).contents.fp32_contents.extend([1, 2, 3])
+    return request
+
+
 def _infer(**contents: object) -> oip.ModelInferRequest:
     request = oip.ModelInferRequest(model_name="iris", id="1")
     tensor = request.inputs.add(name="input", datatype="FP32", shape=[2, 4])
@@ -65,6 +80,7 @@ PREDICT: Final = tuple(
         pb.PredictRequest(tensor=pb.RowTensor(row_count=2, column_count=4, values=_ROW * 2)),
         pb.PredictRequest(tensor=pb.RowTensor(row_count=2, column_count=4, float32_values=_FLOATS)),
         pb.PredictRequest(rows=[pb.Row(values=[1, 2, 3])], feature_names=["b", "a", "c"]),
+        pb.PredictRequest(rows=[_cells("a", "é", None, 3.0), _cells(None, "", 0.5, 0.0)]),
     )
 )
 INFER: Final = tuple(
@@ -75,6 +91,7 @@ INFER: Final = tuple(
         _infer(datatype="INT8", int_contents=[1] * 8),
         _infer(datatype="BYTES", bytes_contents=[b"a"] * 8),
         _columns(),
+        _by_feature(),
     )
 )
 PREDICT_JSON: Final = (
@@ -82,5 +99,7 @@ PREDICT_JSON: Final = (
     b'{"rows": [{"values": [1, 2, 3]}], "feature_names": ["b", "a", "c"], "model_name": "iris"}',
     b'{"rows": [{"a": 1, "b": 2, "c": 3.5}], "modelVersion": "7"}',
     b'{"rows": [{"x": null}, {"x": "1"}]}',
+    '{"rows": [{"cells": ["a", "é", null, 3]}, {"cells": [null, "", 0.5, 0]}]}'.encode(),
+    b'{"rows": [["b", "a", 1.5, 2]]}',
 )
 MANIFEST: Final = _manifest()

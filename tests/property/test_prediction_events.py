@@ -63,9 +63,7 @@ def _records(draw: st.DrawFn) -> PredictionRecord:
     features = generator.choice(some, (rows, columns))
     if classes:
         shares = generator.random((rows, len(classes)), np.float32)
-        outputs = Outputs(
-            class_index=shares.argmax(axis=1), probabilities=draw(st.sampled_from([None, shares]))
-        )
+        outputs = Outputs(class_index=shares.argmax(axis=1), probabilities=shares)
     else:
         outputs = Outputs(values=generator.choice(draw(st.lists(st.floats(), min_size=1, max_size=20)), rows))
     correlation_id = draw(st.from_regex(r"[A-Za-z0-9._:/=+@-]{1,128}", fullmatch=True))

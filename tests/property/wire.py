@@ -4,6 +4,7 @@ import json
 import struct
 from typing import Any, Final
 
+from google.protobuf import struct_pb2
 from hypothesis import strategies as st
 
 from protos.inference.v1 import inference_pb2 as pb
@@ -99,6 +100,32 @@ def mutated(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 _rows = st.lists(st.lists(_doubles, min_size=3, max_size=5), max_size=5)
+#: What the models of the tests know, and what they do not.
+_texts = st.sampled_from(["a", "b", "1", "é", ""]) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=5
+)
+_cell = (
+    st.builds(lambda text: struct_pb2.Value(string_value=text), _texts)
+    | st.builds(lambda number: struct_pb2.Value(number_value=number), _doubles)
+    | st.just(struct_pb2.Value(null_value=struct_pb2.NULL_VALUE))
+    | st.sampled_from(
+        [
+            struct_pb2.Value(),
+            struct_pb2.Value(bool_value=True),
+            struct_pb2.Value(list_value=struct_pb2.ListValue()),
+            struct_pb2.Value(struct_value=struct_pb2.Struct()),
+        ]
+    )
+)
+_good_cells = st.tuples(
+    st.sampled_from(["a", "zzz"]).map(lambda text: struct_pb2.Value(string_value=text)),
+    st.sampled_from(["é", ""]).map(lambda text: struct_pb2.Value(string_value=text)),
+    st.just(struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)) | st.just(struct_pb2.Value(number_value=0.5)),
+    st.just(struct_pb2.Value(number_value=3)),
+).map(list)
+_cell_rows = (_good_cells | st.lists(_cell, min_size=3, max_size=5)).map(
+    lambda cells: pb.Row(cells=struct_pb2.ListValue(values=cells))
+)
 _names = (
     st.just([]) | st.permutations(_FEATURES) | st.lists(st.sampled_from(_FEATURES) | st.text(), max_size=6)
 )
@@ -133,6 +160,10 @@ def predict_requests(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         request.rows.extend(pb.Row(values=row) for row in draw(_rows))
     if draw(st.booleans()):
+        request.rows.extend(draw(st.lists(_cell_rows, max_size=4)))
+        if request.rows and draw(st.integers(0, 5)) == 0:
+            request.rows[-1].values.append(1.0)
+    if draw(st.booleans()):
         request.tensor.CopyFrom(draw(_tensors()))
     return request.SerializeToString()
 
@@ -149,7 +180,7 @@ _CONTENTS: Final = {
     "uint64_contents": st.integers(0, 2**64 - 1),
     "fp32_contents": st.floats(width=32),
     "fp64_contents": st.floats(),
-    "bytes_contents": st.binary(max_size=12),
+    "bytes_contents": _texts.map(str.encode) | st.binary(max_size=12),
 }
 _sizes = st.integers(0, 5) | st.sampled_from([-1, 2**31, 2**62, 2**63 - 1, -(2**63)])
 
@@ -194,12 +225,13 @@ _json_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
     max_leaves=12,
 )
-_json_numbers = st.floats() | st.integers(-9, 9) | st.integers() | _json_values
+_json_numbers = _texts | st.none() | st.floats() | st.integers(-9, 9) | st.integers() | _json_values
 _json_rows = st.lists(st.lists(_json_numbers, min_size=3, max_size=5), max_size=4) | st.lists(
     st.dictionaries(
-        st.sampled_from((*_FEATURES, "values", "")) | st.text(max_size=4), _json_numbers, max_size=5
+        st.sampled_from((*_FEATURES, "values", "cells", "")) | st.text(max_size=4), _json_numbers, max_size=5
     )
     | st.fixed_dictionaries({"values": st.lists(_json_numbers, min_size=4, max_size=4)})
+    | st.fixed_dictionaries({"cells": st.lists(_json_numbers, min_size=4, max_size=4)})
     | st.fixed_dictionaries(dict.fromkeys(_FEATURES, _json_numbers)),
     max_size=4,
 )

@@ -164,6 +164,48 @@ def test_broken_manifest(
         read_bundle(kit.change(bundles["forest"], change))
 
 
+def _feature(**values: object) -> Callable[[Fields], object]:
+    return lambda fields: fields["features"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            _feature(categories=[]),
+            "the feature 'plan' has 0 categories and at least one, each once, is expected",
+        ),
+        (
+            _feature(categories=["a", "b", "a"]),
+            "the feature 'plan' has 3 categories and at least one, each once",
+        ),
+        (
+            _feature(type="FEATURE_TYPE_FLOAT"),
+            "has categories, or unknown_as_missing, and is no FEATURE_TYPE_CATEGORY",
+        ),
+        (_feature(nullable=False), "is unknown_as_missing and not nullable, so an unknown text has no value"),
+        (_feature(categories=["a", "b", "c" * 1025]), "has a category of 1025 characters and at most 1024"),
+        (
+            _feature(categories=[f"{number:01000}" for number in range(1100)]),
+            "the categories take 11000.. bytes and at most 1048576",
+        ),
+        (
+            _row(features=[3, 1, 1, 1]),
+            r"golden_rows\[1\] has 3 for the feature 'plan', the code of none of its 3",
+        ),
+        (_row(features=[0.5, 1, 1, 1]), r"golden_rows\[1\] has 0\.5 for the feature 'plan'"),
+        (_row(features=[0, "NaN", 1, 1]), r"golden_rows\[1\] has a number that is not finite"),
+        (_row(features=[0, 1, "Infinity", 1]), r"golden_rows\[1\] has a number that is not finite"),
+    ],
+)
+def test_broken_categories(
+    mixed_bundle: Path, kit: Kit, change: Callable[[Fields], object], sentence: str
+) -> None:
+    """Categories that could not be served are refused: none or the same twice, too long, codes of none."""
+    with pytest.raises(BundleError, match=sentence):
+        read_bundle(kit.change(mixed_bundle, change))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_no_manifest_at_all(tmp_path: Path, content: bytes) -> None:
     """Whatever bytes stand in manifest.json, the answer is a refusal."""

@@ -21,7 +21,9 @@ def test_calls_run_at_the_same_time(serve: object) -> None:
 
     async def run() -> list[object]:
         async with AsyncPredictionClient(backend.address) as client:
-            calls = [asyncio.create_task(client.predict([[float(n)]], timeout_seconds=20)) for n in range(10)]
+            calls = [
+                asyncio.create_task(client.predict([[float(n)]], deadline_seconds=20)) for n in range(10)
+            ]
             await asyncio.to_thread(backend.wait_in_flight, 10)
             backend.gate.set()
             return await asyncio.gather(*calls)
@@ -38,7 +40,7 @@ def test_batches_run_so_many_at_a_time(serve: object, concurrency: int) -> None:
     async def run() -> list[object]:
         async with AsyncPredictionClient(backend.address) as client:
             batches = client.predict_batches(
-                FRAME, rows_per_call=2, concurrency=concurrency, timeout_seconds=20
+                FRAME, rows_per_call=2, concurrency=concurrency, deadline_seconds=20
             )
             first = asyncio.ensure_future(anext(batches))
             await asyncio.to_thread(backend.wait_in_flight, concurrency)
@@ -59,7 +61,7 @@ def test_a_cancelled_call_is_cancelled_on_the_server(serve: object) -> None:
 
     async def run() -> None:
         async with AsyncPredictionClient(backend.address) as client:
-            call = asyncio.create_task(client.predict([[1.0]], timeout_seconds=20))
+            call = asyncio.create_task(client.predict([[1.0]], deadline_seconds=20))
             await asyncio.to_thread(backend.wait_in_flight, 1)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -78,7 +80,7 @@ def test_a_failed_batch_ends_the_others(serve: object) -> None:
         async with AsyncPredictionClient(backend.address) as client:
             with pytest.raises(ServerDefectError):
                 async for _ in client.predict_batches(
-                    FRAME, rows_per_call=5, concurrency=1, timeout_seconds=20
+                    FRAME, rows_per_call=5, concurrency=1, deadline_seconds=20
                 ):
                     pass
             assert len(asyncio.all_tasks()) == 1
@@ -106,7 +108,7 @@ def test_stopping_early_cancels_what_runs(serve: object) -> None:
 
 def test_batches_count_violations_from_the_first_row(serve: object) -> None:
     """As the other client does."""
-    rows = [[1.0]] * 7 + [["x"]]
+    rows = [[1.0]] * 7 + [[b"x"]]
 
     async def run() -> None:
         async with AsyncPredictionClient(serve().address) as client:

@@ -152,7 +152,7 @@ def test_a_wrong_file_is_told_by_line_and_column(run: object, tmp_path: Path, te
         ({"rows": (SETOSA,), "csv": "x.csv"}, "not both"),
         (
             {"rows": ("5.1;3.5",)},
-            "row 1, column 1: found '5.1;3.5', expected a number; one row is numbers with",
+            "row 1, column 1: found '5.1;3.5', expected a number; one row is values with",
         ),
         ({"rows": (SETOSA, "1,2")}, "row 2 has 2 values and row 1 has 4"),
         ({"rows": ("1,2",)}, "number of columns: found 2, expected 4"),
@@ -196,6 +196,38 @@ def test_a_token_is_sent_and_its_refusal_is_usage(
     assert "t0k3n" not in out
     refusing = serve(grpc.StatusCode.UNAUTHENTICATED)
     assert run(address=refusing.address, rows=("5,6.5",))[0] == 2
+
+
+def test_texts_are_told_from_numbers_by_the_model(mixed: object, run: object, tmp_path: Path) -> None:
+    """A category is text even when it looks like a number, an empty value is missing, and classes have names."""
+    code, out, _ = run(address=mixed.address, rows=("basic,north,31.5,14", "zażółć,1,,12"))
+    assert code == 0
+    head, first, *_ = out.splitlines()
+    assert head.split() == ["row", "label", "left", "stayed"]
+    assert first.split()[2] in ("left", "stayed")
+    path = tmp_path / "rows.csv"
+    path.write_text("visits,region,plan,age\n14,north,basic,31.5\n0,1,,\n", encoding="utf-8")
+    code, out, _ = run(address=mixed.address, csv=str(path), as_json=True)
+    assert code == 0
+    assert [set(json.loads(line)["probabilities"]) for line in out.splitlines()] == [{"left", "stayed"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("basic,west,1,1", "row 1, column 2: found 'west', expected one of 'north', 'south', '1'"),
+        ("basic,,1,1", "row 1, column 2: found '', expected one of 'north', 'south', '1'"),
+        ("basic,north,old,1", "row 1, column 3: found 'old', expected a number"),
+        ("basic,north,1,", "row 1, column 4: found nothing, expected a number"),
+        ("basic,north", "row 1: found 2 values, expected 4"),
+        ("basic,north,1,1,more", "row 1: found 5 values, expected 4"),
+    ],
+)
+def test_wrong_texts_are_told_by_row_and_column(mixed: object, run: object, row: str, words: str) -> None:
+    """Exit code 2, and what would be right."""
+    code, out, err = run(address=mixed.address, rows=(row,))
+    assert (code, out) == (2, "")
+    assert words in err
 
 
 def test_a_regression_has_values(

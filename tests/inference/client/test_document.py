@@ -12,10 +12,13 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_every_block_runs(running: object, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_block_runs(
+    running: object, mixed: object, block: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Against a real server, each on its own, printing what it prints."""
+    server = mixed if "plan" in block else running
     assert "127.0.0.1:50051" in block or "models.example" in block
-    exec(compile(block.replace("127.0.0.1:50051", running.address), "client.md", "exec"), {})  # noqa: S102  # ours
+    exec(compile(block.replace("127.0.0.1:50051", server.address), "client.md", "exec"), {})  # noqa: S102  # ours
     assert ("print(" in block) == bool(capsys.readouterr().out)
 
 

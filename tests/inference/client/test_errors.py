@@ -105,4 +105,4 @@ def test_nobody_at_the_address(ask: object) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(client.UnavailableError, match=str(port)):
-            ask(f"127.0.0.1:{port}", "predict", [[1.0]], timeout_seconds=5)
+            ask(f"127.0.0.1:{port}", "predict", [[1.0]], deadline_seconds=5)

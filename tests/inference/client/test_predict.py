@@ -137,7 +137,7 @@ def test_batches_count_violations_from_the_first_row(running: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "place"), [([[1.0, 2.0]] * 5 + [["x", 2.0]], (5, 0)), ([[1.0]] * 4 + [5.0], (4, None))]
+    ("rows", "place"), [([[1.0, 2.0]] * 5 + [[b"x", 2.0]], (5, 0)), ([[1.0]] * 4 + [5.0], (4, None))]
 )
 def test_batches_count_what_is_refused_here_too(serve: object, rows: object, place: object) -> None:
     """The number of a row that cannot be sent is that of the whole as well."""
@@ -166,7 +166,7 @@ def test_threads_share_a_client(serve: object) -> None:
     backend = serve()
     backend.gate = threading.Event()
     with PredictionClient(backend.address) as client, ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(client.predict, [[float(n)]], timeout_seconds=20) for n in range(8)]
+        calls = [pool.submit(client.predict, [[float(n)]], deadline_seconds=20) for n in range(8)]
         backend.wait_in_flight(8)
         backend.gate.set()
         assert [call.result().labels for call in calls] == [("low",)] * 8
@@ -222,9 +222,9 @@ def test_a_server_of_another_kind_is_an_error_in_words(running: object, ask: obj
     from inference.client import PredictionError
 
     with pytest.raises(PredictionError):
-        ask(f"127.0.0.1:{running.service.http_port}", "predict", ROWS, timeout_seconds=2)
+        ask(f"127.0.0.1:{running.service.http_port}", "predict", ROWS, deadline_seconds=2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(PredictionError):
-            ask(f"127.0.0.1:{silent.getsockname()[1]}", "predict", ROWS, timeout_seconds=0.3)
+            ask(f"127.0.0.1:{silent.getsockname()[1]}", "predict", ROWS, deadline_seconds=0.3)

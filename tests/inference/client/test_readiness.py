@@ -51,7 +51,7 @@ def test_many_wait_at_the_same_time(make_service: object) -> None:
         running.service.load()
         for waiting in waits:
             waiting.result(20)
-        assert clients[0].predict([[5.1, 3.5, 1.4, 0.2]], timeout_seconds=5).labels == ("setosa",)
+        assert clients[0].predict([[5.1, 3.5, 1.4, 0.2]], deadline_seconds=5).labels == ("setosa",)
 
 
 def test_a_server_that_starts_later(serve: object) -> None:

@@ -127,7 +127,7 @@ def test_the_deadline_is_of_all_attempts_together(serve: object, ask: object) ->
             backend.address,
             "predict",
             ROWS,
-            timeout_seconds=0.5,
+            deadline_seconds=0.5,
             client={"retry": RetryPolicy(max_attempts=1000)},
         )
     assert time.monotonic() - began < 1.5  # 0.5 s of calls, the rest for channel and event loop
@@ -145,16 +145,23 @@ def test_a_server_that_hangs_costs_no_more_than_the_deadline(serve: object, ask:
     with pytest.raises(
         DeadlineExceededError, match=r"within 0\.3 s; before that it said 'as the script"
     ) as caught:
-        ask(backend.address, "predict", ROWS, timeout_seconds=0.3, client={"retry": SOON})
+        ask(backend.address, "predict", ROWS, deadline_seconds=0.3, client={"retry": SOON})
     assert isinstance(caught.value.__cause__, grpc.RpcError)
     assert len(backend.seen) == 2
+
+
+def test_the_servers_own_reason_for_a_deadline_is_kept(serve: object, ask: object) -> None:
+    """A server that does not start what would be late says so, and its sentence reaches the caller."""
+    backend = serve(CODE.DEADLINE_EXCEEDED)
+    with pytest.raises(DeadlineExceededError, match=r"gave no answer within 20 s: as the script says \("):
+        ask(backend.address, "predict", ROWS, deadline_seconds=20)
 
 
 def test_a_pushback_beyond_the_deadline_is_told_at_once(serve: object, ask: object) -> None:
     """Who cannot wait so long learns of the overload, and how long it would be, before the deadline."""
     backend = serve(_pushback(CODE.RESOURCE_EXHAUSTED, "30000"))
     with pytest.raises(OverloadError) as caught:
-        ask(backend.address, "predict", ROWS, timeout_seconds=20)
+        ask(backend.address, "predict", ROWS, deadline_seconds=20)
     assert caught.value.retry_after_seconds == 30
     assert len(backend.seen) == 1
 
@@ -172,7 +179,7 @@ def test_a_real_server_that_starts_is_waited_for(make_service: object, ask: obje
     patient = RetryPolicy(max_attempts=1000, max_backoff_seconds=0.1)
     loading.start()
     result = ask(
-        running.address, "predict", [[5.1, 3.5, 1.4, 0.2]], timeout_seconds=20, client={"retry": patient}
+        running.address, "predict", [[5.1, 3.5, 1.4, 0.2]], deadline_seconds=20, client={"retry": patient}
     )
     assert result.labels == ("setosa",)
     loading.join()
@@ -184,7 +191,7 @@ def test_a_real_server_under_load_answers_everybody_in_the_end(make_service: obj
     rows = [[5.1, 3.5, 1.4, 0.2]] * 3000
     patient = RetryPolicy(max_attempts=1000)
     with PredictionClient(running.address, retry=patient) as client, ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(client.predict, rows, timeout_seconds=60) for _ in range(24)]
+        calls = [pool.submit(client.predict, rows, deadline_seconds=60) for _ in range(24)]
         assert all(len(call.result()) == 3000 for call in calls)
     shed = next(
         line for line in running.metrics() if line.startswith('ml_requests_shed_total{reason="concurrency"}')
@@ -202,7 +209,7 @@ def test_delays_are_spread_and_bounded(failures: int) -> None:
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
 def test_a_call_has_a_deadline(serve: object, ask: object, timeout: float) -> None:
     """No call may wait for ever."""
-    with pytest.raises(ValueError, match="timeout_seconds"):
-        ask(serve().address, "predict", ROWS, timeout_seconds=timeout)
+    with pytest.raises(ValueError, match="deadline_seconds"):
+        ask(serve().address, "predict", ROWS, deadline_seconds=timeout)
     with pytest.raises(ValueError, match="at least 1 attempt"):
         RetryPolicy(max_attempts=0)

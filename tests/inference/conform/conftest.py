@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from protos.oip import open_inference_pb2 as oip
 from protos.oip import open_inference_pb2_grpc as oip_grpc
@@ -22,6 +22,20 @@ SERVICE = "inference.GRPCInferenceService"
 SHAPE = (1, 16)
 #: What this model takes, by the datatype that a test chooses.
 FORMS = {"INT32": ("int_contents", "i"), "FP32": ("fp32_contents", "f"), "FP16": ("", "e")}
+
+
+class _EndedWatch(health.HealthServicer):
+    """Ends each watch without a word."""
+
+    def Watch(self, request, context, send_response_callback=None):
+        return iter(())
+
+
+class _EndedReflection(reflection_pb2_grpc.ServerReflectionServicer):
+    """Ends each stream without a word."""
+
+    def ServerReflectionInfo(self, request_iterator, context):
+        return iter(())
 
 
 class SimpleServicer(oip_grpc.GRPCInferenceServiceServicer):
@@ -186,12 +200,16 @@ def make_reference() -> Iterator[ServerMaker]:
             stack.callback(lambda: server.stop(None).wait())
             oip_grpc.add_GRPCInferenceServiceServicer_to_server(SimpleServicer(*defects, **options), server)
             if "no_extras" not in defects:
-                checks = health.HealthServicer()
+                ends = "ends_streams" in defects
+                checks = _EndedWatch() if ends else health.HealthServicer()
                 if "silent_health" not in defects:
                     checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
                 health_pb2_grpc.add_HealthServicer_to_server(checks, server)
                 names = (SERVICE,) if "unreflected" not in defects else ()
-                reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+                if ends:
+                    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_EndedReflection(), server)
+                else:
+                    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
             port = server.add_insecure_port("127.0.0.1:0")
             server.start()
             return f"127.0.0.1:{port}"

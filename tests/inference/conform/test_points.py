@@ -70,6 +70,9 @@ def test_sound_server_passes(make_reference: ServerMaker, datatype: str, shape: 
         ("lower_case_states", "repository.index.ready", False),
         ("unload_lies", "repository.unload", False),
         ("silent_health", "health.service", False),
+        ("ends_streams", "health.watch", False),
+        ("ends_streams", "reflection.services", False),
+        ("ends_streams", "reflection.methods", False),
         ("unreflected", "reflection.services", False),
     ],
 )

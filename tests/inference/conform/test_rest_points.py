@@ -41,6 +41,8 @@ class SimpleRest:
         return Response(status_code=503 if "sick" in self.defects else 200)
 
     async def described(self, _request: Request) -> Response:
+        if "tensors_are_text" in self.defects:
+            return JSONResponse({"name": "simple", "inputs": ["INPUT0"], "outputs": 7})
         datatype = "FP32" if "other_datatype" in self.defects else "INT32"
 
         def tensors(name: str) -> list[dict[str, Any]]:
@@ -81,6 +83,10 @@ class SimpleRest:
         if "all_outputs" in self.defects:
             names = list(sums)
         outputs = [{"name": n, "datatype": "INT32", "shape": [1, WIDTH], "data": sums[n]} for n in names]
+        if "empty" in self.defects:
+            return {}
+        if "outputs_are_text" in self.defects:
+            return {"outputs": names}
         return {"id": "" if "ignores_id" in self.defects else asked.get("id", ""), "outputs": outputs}
 
 
@@ -125,6 +131,11 @@ def test_sound_server_passes(examined: Examiner) -> None:
         ("crashes", "rest.errors.elements"),
         ("crashes", "rest.errors.no_input"),
         ("deep_errors", "rest.errors.json"),
+        ("empty", "rest.infer"),
+        ("empty", "rest.selection"),
+        ("outputs_are_text", "rest.infer"),
+        ("outputs_are_text", "rest.selection"),
+        ("tensors_are_text", "rest.model"),
     ],
 )
 def test_defect_is_found(examined: Examiner, defect: str, point: str) -> None:

@@ -126,7 +126,7 @@ def test_a_worker_that_hangs_is_replaced_and_holds_up_nothing(
 
 
 def test_a_killed_worker_is_replaced_while_the_other_serves(make_fleet: object, make_load: object) -> None:
-    """Only calls on its connections fail, with UNAVAILABLE; readiness stays, no counter goes back."""
+    """Only callers on its connections see failures, with UNAVAILABLE; readiness stays, no counter goes back."""
     fleet = make_fleet(PREDICTION_LOG_SAMPLE_RATE="0.1")
     killed = fleet.pids()[0]
     counters = fleet.counters()
@@ -144,7 +144,9 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(make_fleet: object, 
         assert worker["pid"] != killed
         assert worker["last_error"] == "it was ended by signal 9"
     assert set(load.errors) <= {grpc.StatusCode.UNAVAILABLE}
-    assert len(load.errors) <= on_it
+    failures = [len(caller.errors) for caller in load.callers]
+    assert sum(map(bool, failures)) <= on_it
+    assert max(failures) <= 2  # a caller may meet the socket of the dead process once more before it is gone
     assert fleet.counters()["ml_worker_restarts_total", (("worker", "0"),)] == 1
 
 

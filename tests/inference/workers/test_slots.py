@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inference.artifacts import Cache
 from inference.artifacts.address import identify
@@ -84,6 +85,18 @@ def _ask(service: Service, name: str) -> list[str]:
     return answers
 
 
+def _health(service: Service) -> set[str]:
+    """Ask over eight connections; return what was said."""
+    said = set()
+    request = health_pb2.HealthCheckRequest(service="inference.v1.InferenceService")
+    for _ in range(8):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{service.grpc_port}", options) as channel:
+            status = health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
+            said.add(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
+    return said
+
+
 def _replace_all(service: Service) -> None:
     fleet = service._fleet
     assert fleet is not None
@@ -117,6 +130,16 @@ def test_models_come_and_go_in_all_workers(service: Service) -> None:
     assert _ask(service, "late") == ["late"] * 8
     service.roster.load("wine")
     assert _ask(service, "wine") == ["wine"] * 8
+
+
+def test_health_of_all_workers_follows_the_models(service: Service) -> None:
+    """When nothing is left to serve no worker says SERVING, and all do when something is."""
+    assert _health(service) == {"SERVING"}
+    for name in ("iris", "wine"):
+        service.roster.unload(name)
+    assert _health(service) == {"NOT_SERVING"}
+    service.roster.load("iris")
+    assert _health(service) == {"SERVING"}
 
 
 def test_workers_hold_what_they_serve_in_the_cache(service: Service, cache_dir: Path) -> None:
