@@ -12,6 +12,7 @@ from invoke import Context, Exit, task
 
 _HOME = "directory that holds the stack and its rollouts"
 _JSON = "write JSON for machines"
+_MODEL = "registered model (default: MLFLOW_MODEL_NAME, else iris)"
 
 
 def _end(code: int) -> None:
@@ -62,6 +63,43 @@ def train(
     """
     options = {"--config": config, "--data": data, "--target": target, "--alias": alias, "--output": output}
     _module("training.train", *(part for flag, value in options.items() for part in _option(flag, value)))
+
+
+@task(help={"name": _MODEL, "alias": "only what moved this alias", "json": _JSON})
+def model_history(_context: Context, name: str = "", alias: str = "", json: bool = False) -> None:
+    """Show what was champion when and why, and the moves that nobody recorded."""
+    _module("training.history", *_option("--name", name), *_option("--alias", alias), *["--json"] * json)
+
+
+@task(
+    help={
+        "name": _MODEL,
+        "why": "reason, kept in the history",
+        "number": "it must be this act",
+        "json": _JSON,
+    }
+)
+def model_undo(
+    _context: Context, name: str = "", why: str = "", number: str = "", json: bool = False
+) -> None:
+    """Take back the last move of a model's aliases; it moves no traffic. Exit code 1: an alias is elsewhere by now."""
+    options = [*_option("--name", name), *_option("--why", why), *_option("--number", number)]
+    _module("training.aliases", "undo", *options, *["--json"] * json)
+
+
+@task(
+    positional=["model"],
+    help={
+        "model": "directory of a bundle, or a model URI such as models:/iris/7 (required)",
+        "public_key": "PEM file of the key that shall verify its signature",
+        "json": _JSON,
+    },
+)
+def model_inspect(_context: Context, model: str = "", public_key: str = "", json: bool = False) -> None:
+    """Show what a bundle holds: features, metrics, parity, lineage, files checked, signature."""
+    _module(
+        "training.inspect", *[model] * bool(model), *_option("--public-key", public_key), *["--json"] * json
+    )
 
 
 @task
@@ -216,6 +254,16 @@ def canary_status(_context: Context, home: str = ".coalmine", json: bool = False
 def demo(_context: Context, report: str = "demo-report.html") -> None:
     """Run the whole story on embedded defaults: train, serve, promote, roll back, watch drift."""
     _module("rollout.demo", "--report", report)
+
+
+@task
+def webhook_relay(_context: Context) -> None:
+    """Receive the registry's webhooks in this terminal: a moved alias becomes a rollout.
+
+    Settings come from the environment; `python -m rollout.webhook_relay --help` lists them and explains
+    `register`, `status` and `retry`.
+    """
+    _module("rollout.webhook_relay")
 
 
 @task(help={"port": "port of the web interface on 127.0.0.1"})

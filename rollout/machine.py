@@ -234,7 +234,8 @@ class Rollout:
             state = self._move_traffic(state)
         version = ModelVersion(state.model_name, state.version)
         try:
-            self._registry.promote(version, expected=state.champion_before)
+            why = f"rollout {state.rollout_id}: every step passed"
+            self._registry.promote(version, expected=state.champion_before, why=why)
         except AliasConflictError as error:  # nothing to try again: somebody decided otherwise
             return self._end(state, Phase.PROMOTED, ExitCode.INFRASTRUCTURE, str(error))
         return self._end(state, Phase.PROMOTED, ExitCode.PROMOTED, "every step passed")

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from inference.client import (
     UnauthenticatedError,
     Violation,
 )
+from protos.inference.v1.manifest_pb2 import FEATURE_TYPE_CATEGORY, ModelManifest
 from rollout.console import fail, write_json
 from rollout.errors import ExitCode, RolloutError, UsageError
 from rollout.rows_file import NamedRows, read_csv, read_rows
@@ -79,15 +80,7 @@ def _predict(options: PredictOptions) -> int:
         raise UsageError(f"TLS cannot be used: {error}") from None
     with client:
         try:
-            results = list(
-                client.predict_batches(
-                    np.array(rows.numbers, np.float64),
-                    feature_names=rows.names,
-                    model_name=options.model_name,
-                    model_version=options.model_version,
-                    timeout_seconds=options.timeout_seconds,
-                )
-            )
+            results = _ask(client, rows, options)
         except InvalidRequestError as error:
             raise UsageError("\n".join(_told(error, rows))) from None
         except PredictionError as error:
@@ -97,6 +90,27 @@ def _predict(options: PredictOptions) -> int:
             return int(ExitCode.INFRASTRUCTURE)
     (_write_lines if options.as_json else _write_table)(results, rows)
     return 0
+
+
+def _ask(client: PredictionClient, rows: NamedRows, options: PredictOptions) -> list[PredictResult]:
+    asked: dict[str, Any] = {
+        "model_name": options.model_name,
+        "model_version": options.model_version,
+        "deadline_seconds": options.timeout_seconds,
+    }
+    manifest = client.get_model(**asked).manifest
+    cells = rows.cells(manifest.features)
+    texts = any(isinstance(cell, str) for row in cells for cell in row)
+    sent = cells if texts or _has_categories(manifest) else np.array(cells, np.float64)  # None becomes nan
+    results = client.predict_batches(sent, feature_names=rows.names, **asked)
+    # The answer to rows of cells does not tell the classes.
+    return [
+        result if result.classes else replace(result, classes=tuple(manifest.classes)) for result in results
+    ]
+
+
+def _has_categories(manifest: ModelManifest) -> bool:
+    return any(feature.type == FEATURE_TYPE_CATEGORY for feature in manifest.features)
 
 
 def _rows(options: PredictOptions) -> NamedRows:

@@ -5,16 +5,15 @@ import warnings
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import training.errors
 from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
 from inference.errors import ModelNotFoundError
 from rollout.errors import AliasConflictError, InfrastructureError, RolloutError, UsageError
 
-__all__ = ["CHAMPION", "PREVIOUS", "MlflowRegistry", "ModelVersion", "Registry"]
+__all__ = ["CHAMPION", "MlflowRegistry", "ModelVersion", "Registry"]
 
 #: Alias of the version that serves by default; it moves last.
 CHAMPION: Final = "champion"
-#: Alias of the version that was champion before.
-PREVIOUS: Final = "previous"
 
 _FORMS: Final = "models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest (stages resolve too)"
 
@@ -41,10 +40,10 @@ class Registry(Protocol):
     def champion(self, name: str) -> str | None:
         """Return the version that is champion, or None."""
 
-    def promote(self, version: ModelVersion, *, expected: str | None) -> None:
+    def promote(self, version: ModelVersion, *, expected: str | None, why: str) -> None:
         """Move `champion` to `version` if it still is at `expected`, and `previous` to where it was.
 
-        Calling it again after it succeeded changes nothing.
+        Calling it again after it succeeded changes nothing. `why` is kept in the model's history.
         """
 
 
@@ -64,11 +63,14 @@ class MlflowRegistry:
             import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
             from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
 
+            from training.alias_moves import AliasMover  # noqa: PLC0415  # it takes MLflow with it
+
             self._error: type[Exception] = mlflow.exceptions.MlflowException
             try:
                 self._client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
             except (self._error, SQLAlchemyError) as error:
                 raise self._unreachable(error) from None
+            self._mover = AliasMover(tracking_uri, self._client)
 
     def resolve(self, model_uri: str) -> ModelVersion:
         """Find the version that a URI names. Raises `UsageError` or `InfrastructureError`."""
@@ -93,27 +95,21 @@ class MlflowRegistry:
         """Return the version that is champion, or None. Raises `InfrastructureError`."""
         return self._alias(name, CHAMPION)
 
-    def promote(self, version: ModelVersion, *, expected: str | None) -> None:
-        """Move the aliases. Raises `InfrastructureError`, and `AliasConflictError` when somebody moved `champion`.
+    def promote(self, version: ModelVersion, *, expected: str | None, why: str) -> None:
+        """Move the aliases and keep `why`, as `training.alias_moves` does.
 
-        MLflow has no compare-and-swap: between the look at the alias and the move lie milliseconds in which
-        another one may move it unseen.
+        Raises `InfrastructureError`, and `AliasConflictError` when somebody moved `champion`.
         """
-        current = self.champion(version.name)
-        if current == version.version:
-            return
-        if current != expected:
-            raise AliasConflictError(
-                f"alias {CHAMPION} of {version.name} was moved to version {current} by somebody else while "
-                f"version {version.version} was rolled out: stable serves {version.version}; decide which is "
-                "right and set the alias"
-            )
         try:
-            if current is not None:
-                self._client.set_registered_model_alias(version.name, PREVIOUS, current)
-            self._client.set_registered_model_alias(version.name, CHAMPION, version.version)
-        except self._error as error:
-            raise self._unreachable(error) from None
+            self._mover.promote(version.name, version.version, expect=expected, why=why)
+        except training.errors.AliasConflictError as error:
+            raise AliasConflictError(
+                f"alias {error.alias} of {version.name} was moved to version {error.found} by somebody else while "
+                f"version {version.version} was rolled out ({error.reason}): stable serves {version.version}; "
+                "decide which is right and set the alias with `python -m training.aliases move`"
+            ) from None
+        except training.errors.TrainingError as error:
+            raise InfrastructureError(str(error)) from None
 
     def _alias(self, name: str, alias: str) -> str | None:
         try:

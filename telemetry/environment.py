@@ -1,6 +1,7 @@
 """Settings from the environment: every error listed at once, in the words of the variable."""
 
-from typing import TypeVar
+import re
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -31,6 +32,10 @@ def load_settings(settings: type[S]) -> S:
         raise SettingsError([_sentence(settings, dict(problem)) for problem in error.errors()]) from None
 
 
+#: What stands before the host of an address.
+_PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]*@")
+
+
 def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:
     location = problem["loc"]
     assert isinstance(location, tuple)
@@ -42,7 +47,7 @@ def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:
     sentence = f"{name}: {message}"
     info = settings.model_fields.get(field.lower())
     if problem["type"] != "missing" and not _is_secret(field, info):
-        sentence += f" (found {problem['input']!r})"
+        sentence += f" (found {_PASSWORD.sub('', repr(problem['input']))})"
     return f"{sentence}. {info.description}" if info and info.description else sentence
 
 

@@ -116,7 +116,7 @@ def _call(
     while not signals.received:
         began = time.perf_counter()
         try:
-            answer = client.predict([chooser.choice(rows)], timeout_seconds=_TIMEOUT_SECONDS)
+            answer = client.predict([chooser.choice(rows)], deadline_seconds=_TIMEOUT_SECONDS)
         except PredictionError as error:
             tally.failed(error.code.name)
         else:

@@ -134,8 +134,8 @@ def stop(record: ProcessRecord, grace_seconds: float) -> bool:
 def ended(record: ProcessRecord) -> int | None:
     """Return the exit code of a process of ours that has ended, -1 when it is unknown, None while it runs."""
     handle = _started.get(record.pid)
-    if handle is not None and handle.poll() is not None:
-        return handle.returncode
+    if handle is not None:
+        return handle.poll()
     return None if record.find() else -1
 
 

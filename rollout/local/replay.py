@@ -27,7 +27,8 @@ _SILENT: Final = frozenset(
     }
 )
 
-AnsweredRow = tuple[list[float], str | float]
+#: Cells of a row (numbers, texts of categories, null), and what stable said.
+AnsweredRow = tuple[list[float | str | None], str | float]
 
 
 class Replay:

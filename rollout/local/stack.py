@@ -129,7 +129,7 @@ def stack_up(home: Home, options: StackOptions, registry: Registry) -> tuple[Sta
         undo.callback(home.stack_file.unlink, missing_ok=True)
         stack = Stack(options=servers, envoy=envoy, stable=stable).save(home)
         if registry.champion(version.name) is None:
-            registry.promote(version, expected=None)
+            registry.promote(version, expected=None, why="the first model that a stack served")
         undo.pop_all()
     home.starting_file.unlink(missing_ok=True)
     return stack, stable.served_model()

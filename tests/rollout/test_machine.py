@@ -58,7 +58,8 @@ class ModelRegistry:
         self._reach()
         return self.aliases.get("champion")
 
-    def promote(self, version: ModelVersion, *, expected: str | None) -> None:
+    def promote(self, version: ModelVersion, *, expected: str | None, why: str) -> None:
+        assert why.startswith("rollout ")
         self._reach()
         if self.aliases.get("champion") == version.version:
             return

@@ -11,6 +11,8 @@ import pytest
 
 from rollout.errors import AliasConflictError, ExitCode, InfrastructureError, UsageError
 from rollout.registry import MlflowRegistry, ModelVersion
+from training.alias_history import unrecorded_moves
+from training.alias_moves import AliasMover
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +127,26 @@ def test_a_scheme_that_nobody_knows_is_a_sentence() -> None:
 
 def test_a_promotion_moves_champion_and_keeps_previous(registry: MlflowRegistry) -> None:
     """The old champion stays findable, for a rollback."""
-    registry.promote(ModelVersion("iris", "3"), expected="2")
+    registry.promote(ModelVersion("iris", "3"), expected="2", why="test")
     assert registry.champion("iris") == "3"
     assert registry.resolve("models:/iris@previous").version == "2"
+
+
+def test_a_promotion_is_kept_in_the_history(registry: MlflowRegistry, uri: str) -> None:
+    """Who promoted what and why can be read by `invoke model-history`, moves behind our back included."""
+    registry.promote(ModelVersion("iris", "3"), expected="2", why="rollout 7: every step passed")
+    now = AliasMover(uri).read("iris")
+    (act,) = now.acts
+    assert act.done
+    assert act.why == "rollout 7: every step passed"
+    assert [str(change) for change in act.changes] == ["previous none → 2", "champion 2 → 3"]
+    assert [str(change) for _, change in unrecorded_moves(now.acts, now.aliases)] == ["champion none → 2"]
 
 
 def test_a_repeated_promotion_changes_nothing(registry: MlflowRegistry) -> None:
     """After a kill it is asked for again: `previous` is not overwritten by the new champion."""
     for _ in range(2):
-        registry.promote(ModelVersion("iris", "3"), expected="2")
+        registry.promote(ModelVersion("iris", "3"), expected="2", why="test")
     assert registry.champion("iris") == "3"
     assert registry.resolve("models:/iris@previous").version == "2"
 
@@ -141,7 +154,7 @@ def test_a_repeated_promotion_changes_nothing(registry: MlflowRegistry) -> None:
 def test_an_alias_that_was_moved_meanwhile_is_not_overwritten(registry: MlflowRegistry) -> None:
     """Compare and swap: refused, with who serves and what to decide."""
     with pytest.raises(AliasConflictError, match="was moved to version 2 by somebody else"):
-        registry.promote(ModelVersion("iris", "3"), expected="1")
+        registry.promote(ModelVersion("iris", "3"), expected="1", why="test")
     assert registry.champion("iris") == "2"
     with pytest.raises(UsageError):
         registry.resolve("models:/iris@previous")
@@ -151,10 +164,10 @@ def test_the_first_champion_has_no_previous(registry: MlflowRegistry, uri: str) 
     """Without a champion, `expected` None promotes; afterwards it refuses."""
     mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).delete_registered_model_alias("iris", "champion")
     assert registry.champion("iris") is None
-    registry.promote(ModelVersion("iris", "1"), expected=None)
+    registry.promote(ModelVersion("iris", "1"), expected=None, why="test")
     assert registry.champion("iris") == "1"
     with pytest.raises(AliasConflictError, match="moved to version 1"):
-        registry.promote(ModelVersion("iris", "2"), expected=None)
+        registry.promote(ModelVersion("iris", "2"), expected=None, why="test")
 
 
 def test_the_champion_of_a_model_that_does_not_exist_is_an_error(registry: MlflowRegistry) -> None:

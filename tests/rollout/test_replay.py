@@ -78,6 +78,19 @@ def test_rows_are_compared_with_what_stable_answered(replay: Replay, log: Path, 
     assert metadata["x-shadow-request"] == "true"
 
 
+def test_texts_and_missing_values_are_sent_as_they_are(replay: Replay, log: Path, canary: Backend) -> None:
+    """Rows of a model with categories go as cells, so that a canary with other codes reads the same texts."""
+    canary.answer = lambda request: [pb.Prediction(label=row.cells[0] or "none") for row in request.rows]
+    append(
+        log, event([["red", 1.5]], ["red"]), event([[None, None]], ["none"]), event([["blue", 2]], ["red"])
+    )
+    assert replay.compare(TOLERANCE) == Comparison(3, 1)
+    ((request, _),) = canary.seen
+    assert sorted(str(list(row.cells)) for row in request.rows) == [
+        *("['blue', 2.0]", "['red', 1.5]", "[None, None]")
+    ]
+
+
 def test_one_row_of_each_request_is_evidence(replay: Replay, log: Path, canary: Backend) -> None:
     """The rows of one request are often alike; as independent ones they would prove too much."""
     append(log, *(event([[1.0]] * 50, ["small"] * 50) for _ in range(3)))

@@ -18,12 +18,16 @@ TASKS = (
     "deploy-canary",
     "drift",
     "mlflow-ui",
+    "model-history",
+    "model-inspect",
+    "model-undo",
     "predict",
     "serve",
     "stack-down",
     "stack-up",
     "train",
     "validate-data",
+    "webhook-relay",
 )
 
 

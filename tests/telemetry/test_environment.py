@@ -57,13 +57,14 @@ def test_all_problems_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_no_secret_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong secret is named, its value never: by its name and by its type."""
+    """A wrong secret is named, its value never: by its name, by its type, and inside an address."""
     monkeypatch.setenv("STORE_URI", "x")
+    monkeypatch.setenv("PORT", "http://me:hunter4@host")
     monkeypatch.setenv("ADMIN_TOKEN", "hunter2")
     monkeypatch.setenv("ACCESS", "hunter3")
     with pytest.raises(SettingsError) as caught:
         load_settings(Settings)
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["ADMIN_TOKEN", "ACCESS"]
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["PORT", "ADMIN_TOKEN", "ACCESS"]
     assert "hunter" not in str(caught.value)
     assert "hunter" not in repr(caught.value)
     assert caught.value.__cause__ is None
