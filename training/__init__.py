@@ -1,10 +1,11 @@
 """From a table to a registered version that a server can trust.
 
-A configuration (`config`, `coalmine.toml`) names a table; `dataset` reads it and `contract` checks it, row by
-row. `estimator` finds what shall learn, `fit` splits, fits and measures, and `gates` say yes or no. Then
-`bundle` writes a directory that stock MLflow loads: `compile` turns the model into ONNX, `parity` decides
-whether that may serve, `reference` keeps what drift compares with, `lineage` says where it all came from, and
-`manifest` pins every byte. `registry` stores exactly these bytes and registers them, the version last.
+A configuration (`config`, `coalmine.toml`) names a table; `sources` fetches it, `dataset` reads it and
+`contract` checks it: columns, rows among each other, and drift since the one that was `accepted` before.
+`estimator` finds what shall learn, `fit` splits, fits and measures, and `gates` say yes or no. Then `bundle`
+writes a directory that stock MLflow loads: `compile` turns the model into ONNX, `parity` decides whether that
+may serve, `reference` keeps what drift compares with, `lineage` says where it all came from, and `manifest`
+pins every byte. `registry` stores exactly these bytes and registers them, the version last.
 
 Two commands walk this way: `python -m training.validate` as far as the contract, `python -m training.train`
 to its end. `pipeline` is the way itself, `report` the only module that writes for people.

@@ -2,30 +2,24 @@
 
     MLmodel, model.skops, …   the stock MLflow scikit-learn flavour
     model.onnx                only when parity passed
-    metrics.json, reference.csv
+    metrics.json, reference.csv, model_card.md
     manifest.json             written last: digests of all the others
 
 The digest of a bundle is the SHA-256 of its `manifest.json`.
 """
 
 import hashlib
-import re
-import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import mlflow.sklearn
 import numpy as np
-import pandas as pd
-import skops.io
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
 
 from protos.inference.v1.manifest_pb2 import ModelManifest, Parity, Runtime
+from training.columns import columns_of, decode_rows
 from training.compile import CompileError, OnnxModel, compile_to_onnx
 from training.errors import BundleError, EstimatorError
+from training.evaluation import Evaluation, evaluate
 from training.fit import FittedModel
 from training.lineage import trace_lineage
 from training.manifest import (
@@ -35,10 +29,13 @@ from training.manifest import (
     manifest_from_json,
     message_to_json,
 )
+from training.model_card import MODEL_CARD_FILE, write_card
 from training.parity import compare_outputs, parity_bound
-from training.reference import persist_reference_dataset, predict_out_of_sample
+from training.reference import REFERENCE_FILE, persist_reference_dataset, predict_out_of_sample
 from training.report import show_note
 from training.storage import storage_errors, write_atomically
+from training.stored_model import SKLEARN_FILE, load_stored, store_model
+from training.trusted_types import TRUSTED_TYPES
 
 __all__ = [
     "METRICS_FILE",
@@ -54,18 +51,13 @@ __all__ = [
 ]
 
 ONNX_FILE: Final = "model.onnx"
-SKLEARN_FILE: Final = "model.skops"
 METRICS_FILE: Final = "metrics.json"
-#: The detached signature, which no manifest can list: it is made of the manifest.
-SIGNATURE_FILE: Final = f"{MANIFEST_FILE}.sig"
-
-#: Types that skops may build beyond its own list. Compiled scikit-learn code without a way to run anything.
-TRUSTED_TYPES: Final = ("sklearn.tree._tree.Tree",)
+#: The detached signature, which no manifest can list: it is made of the manifest too.
+SIGNATURE_FILE: Final = "model.sig"
 
 #: What may lie beside the files of a bundle: MLflow adds the first to a copy that is downloaded by name and
 #: version, `training.sign` the second.
 _ADDED_LATER: Final = frozenset({"registered_model_meta", SIGNATURE_FILE})
-_EXAMPLE_ROWS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -85,25 +77,32 @@ def build_bundle(
     seed: int,
     run_id: str = "",
     model_id: str | None = None,
+    config_sha256: str = "",
+    evaluation: Evaluation | None = None,
 ) -> Bundle:
     """Write a bundle into the empty `directory`, read it back and verify it.
 
-    `run_id` and `model_id` are those of MLflow, where the bundle will be stored. Raises `EstimatorError`
-    when the model holds types that are not trusted, `BundleError`, `StorageError`.
+    `run_id` and `model_id` are those of MLflow, where the bundle will be stored. The model card shows
+    `evaluation`; without one the model is evaluated here. Raises `EstimatorError` when the model holds types
+    that are not trusted, or that no server could run; `BundleError`, `StorageError`.
     """
     with storage_errors(directory):
-        _save_for_mlflow(directory, model, run_id, model_id)
+        store_model(directory, model, run_id, model_id)
         parity = write_compiled(directory, model, seed)
+        _require_servable(model, parity)
         write_atomically(directory / METRICS_FILE, message_to_json(model.metrics))
         _save_reference(directory, model, seed)
         manifest = build_manifest(
             model,
             name=name,
             sklearn_file=SKLEARN_FILE,
-            files=list_files(directory),
-            lineage=trace_lineage(model, seed=seed, run_id=run_id),
+            files=[],
+            lineage=trace_lineage(model, seed=seed, run_id=run_id, config_sha256=config_sha256),
             parity=parity,
         )
+        card = write_card(model, manifest, evaluation or evaluate(model, seed))
+        write_atomically(directory / MODEL_CARD_FILE, card.encode())
+        manifest.files.extend(list_files(directory))
         write_atomically(directory / MANIFEST_FILE, message_to_json(manifest))
     return verify_bundle(directory)
 
@@ -133,40 +132,6 @@ def read_bundle(directory: Path) -> Bundle:
     return Bundle(directory, manifest, hashlib.sha256(content).hexdigest())
 
 
-def _save_for_mlflow(directory: Path, model: FittedModel, run_id: str, model_id: str | None) -> None:
-    features = model.table.frame[list(model.table.features)]
-    with warnings.catch_warnings():
-        # The hint about whole numbers and missing values: a validated table has none missing.
-        warnings.filterwarnings(
-            "ignore", message="Hint: Inferred schema contains integer", category=UserWarning
-        )
-        signature = infer_signature(features, model.estimator.predict(model.inputs()))
-    try:
-        mlflow.sklearn.save_model(
-            model.estimator,
-            directory,
-            mlflow_model=Model(run_id=run_id or None, model_id=model_id),
-            serialization_format="skops",
-            signature=signature,
-            input_example=features.iloc[:_EXAMPLE_ROWS],
-            # Named one by one: MLflow would find them by importing the model in another process (12-42 s).
-            pip_requirements=[f"{name}=={version(name)}" for name in ("numpy", "scikit-learn", "skops")],
-            skops_trusted_types=list(TRUSTED_TYPES),
-        )
-    except MlflowException as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None  # a full disk, which MLflow takes for a model that is no model
-        remedy = "choose an estimator that skops can store safely, such as a forest or a linear model"
-        raise EstimatorError(model.plan.class_path, _why_not_stored(error), remedy) from error
-
-
-def _why_not_stored(error: MlflowException) -> str:
-    untrusted = re.search(r"Untrusted types found in the file: \[(.*?)\]", str(error.message))
-    if untrusted:
-        return f"it holds types that are not trusted when a model is loaded: {untrusted[1]}"
-    return str(error.__cause__ or error.message).partition("\n")[0].rstrip(".")
-
-
 def write_compiled(directory: Path, model: FittedModel, seed: int) -> Parity:
     """Write `model.onnx` when it agrees with scikit-learn; the message says whether it does, or why not."""
     try:
@@ -179,6 +144,15 @@ def write_compiled(directory: Path, model: FittedModel, seed: int) -> Parity:
     return parity
 
 
+def _require_servable(model: FittedModel, parity: Parity) -> None:
+    """Refuse what no server would run: without ONNX a boosted model is code of a package that it lacks."""
+    packages = model.plan.packages
+    if packages and not parity.passed:
+        reason = f"models of {', '.join(packages)} are served by ONNX only, and {parity.reason}"
+        remedy = "choose other parameters, or an estimator of scikit-learn such as HistGradientBoosting"
+        raise EstimatorError(model.plan.class_path, reason, remedy)
+
+
 def _save_reference(directory: Path, model: FittedModel, seed: int) -> None:
     try:
         predictions = predict_out_of_sample(model, seed)
@@ -189,7 +163,7 @@ def _save_reference(directory: Path, model: FittedModel, seed: int) -> None:
     frame = model.table.frame
     features = frame[list(model.table.features)]
     persist_reference_dataset(
-        directory / "reference.csv", features, predictions.tolist(), frame[model.table.target].tolist()
+        directory / REFERENCE_FILE, features, predictions.tolist(), frame[model.table.target].tolist()
     )
 
 
@@ -208,8 +182,8 @@ def _verify_files(directory: Path, manifest: ModelManifest) -> None:
 def _verify_golden_rows(directory: Path, manifest: ModelManifest) -> None:
     rows = np.asarray([golden.features for golden in manifest.golden_rows], dtype=np.float32)
     expected = [list(golden.probabilities) or [golden.value] for golden in manifest.golden_rows]
-    estimator = skops.io.load(directory / manifest.sklearn_file, trusted=list(TRUSTED_TYPES))
-    inputs = pd.DataFrame(rows, columns=[feature.name for feature in manifest.features])
+    estimator = load_stored(directory / manifest.sklearn_file)
+    inputs = decode_rows(rows, columns_of(manifest.features))
     outputs = {
         manifest.sklearn_file: (estimator.predict_proba if manifest.classes else estimator.predict)(inputs)
     }

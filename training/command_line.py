@@ -37,7 +37,11 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
         help=f"configuration (default: {DEFAULT_CONFIG_FILE} in the working directory when it exists, "
         "else built-in defaults: the Iris dataset)",
     )
-    parser.add_argument("--data", metavar="PATH", help="CSV file with a header line, or iris (built in)")
+    parser.add_argument(
+        "--data",
+        metavar="URI",
+        help="CSV or Parquet file: a path, s3://, gs:// or az://; or a built-in dataset: iris, diabetes",
+    )
     parser.add_argument("--target", metavar="COLUMN", help="the column to predict")
 
 

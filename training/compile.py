@@ -16,9 +16,12 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import Pipeline
 
+from training.converters import prepare_conversion
 from training.fit import FittedModel
+from training.preprocessing import matrix_part
 
 __all__ = ["INPUT_NAME", "CompileError", "OnnxModel", "compile_to_onnx"]
 
@@ -28,7 +31,9 @@ INPUT_NAME: Final = "input"
 _TARGET_OPSET: Final = {"": 18, "ai.onnx.ml": 3}
 
 #: Converters are third-party code of every age; these are what they raise for a model they cannot convert.
-_CONVERTER_ERRORS: Final = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
+_CONVERTER_ERRORS: Final = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ImportError),
+)
 _RUNTIME_ERRORS: Final = (
     states.Fail,
     states.InvalidArgument,
@@ -68,32 +73,48 @@ class OnnxModel:
 
 
 def compile_to_onnx(model: FittedModel) -> bytes:
-    """Convert `model`. Raises `CompileError` when skl2onnx cannot."""
-    estimator = _with_class_indexes(model.estimator) if model.plan.is_classification else model.estimator
-    shape = [(INPUT_NAME, FloatTensorType([None, len(model.table.features)]))]
-    options = {id(estimator): {"zipmap": False}} if model.plan.is_classification else None
+    """Convert the part of `model` that takes the matrix. Raises `CompileError` when skl2onnx cannot."""
+    shape = [(INPUT_NAME, FloatTensorType([None, len(model.columns)]))]
     try:
+        estimator = _convertible(matrix_part(model.estimator), model.plan.is_classification)
+        options = {id(estimator): {"zipmap": False}} if model.plan.is_classification else None
         converted = to_onnx(estimator, initial_types=shape, options=options, target_opset=_TARGET_OPSET)
     except _CONVERTER_ERRORS as error:
         raise CompileError(error) from error
     return _in_fixed_order(converted)
 
 
-def _with_class_indexes(estimator: BaseEstimator) -> BaseEstimator:
-    """Return a shallow copy whose labels are the class indexes, so that the label output is an integer.
+def _convertible(estimator: BaseEstimator, classifies: bool) -> BaseEstimator:
+    """Return a shallow copy that skl2onnx can convert, whose labels, if it has any, are the class indexes.
 
     What was learned is shared with the original, which keeps its labels.
     """
-    twin = copy.copy(estimator)
-    if isinstance(twin, Pipeline):
+    if isinstance(estimator, VotingClassifier) and len(estimator.estimators_) == 1:
+        estimator = estimator.estimators_[0]  # a vote of one: its member knows class indexes and no labels
+    if isinstance(estimator, Pipeline):
+        twin = copy.copy(estimator)
         name, last = twin.steps[-1]
-        twin.steps = [*twin.steps[:-1], (name, _with_class_indexes(last))]
+        twin.steps = [*twin.steps[:-1], (name, _convertible(last, classifies))]
         return twin
-    try:
-        twin.classes_ = np.arange(len(estimator.classes_))
-    except AttributeError as error:  # a computed property, as in a search over parameters
-        raise CompileError(error) from error
+    twin = copy.copy(prepare_conversion(estimator))
+    if isinstance(twin, VotingClassifier):
+        twin.flatten_transform = False  # which skl2onnx asks for, and which is about `transform` alone
+    if classifies and not _has_class_indexes(twin):
+        try:
+            twin.classes_ = np.arange(len(estimator.classes_))
+        except AttributeError:  # a computed property, as of a search over parameters, and of LightGBM
+            _set_behind_property(twin)
     return twin
+
+
+def _has_class_indexes(estimator: BaseEstimator) -> bool:
+    return list(estimator.classes_) == list(range(len(estimator.classes_)))
+
+
+def _set_behind_property(estimator: BaseEstimator) -> None:
+    if not hasattr(estimator, "_classes"):
+        raise TypeError(f"the labels of a {type(estimator).__name__} cannot be replaced by class indexes")
+    estimator._classes = np.arange(len(estimator._classes))
 
 
 def _in_fixed_order(converted: onnx.ModelProto) -> bytes:

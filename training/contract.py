@@ -1,253 +1,186 @@
-"""The data contract: what a table must satisfy before anything learns from it (pandera checks the columns).
+"""The data contract: what a table must satisfy before anything learns from it.
 
-A table that passes becomes a `ValidatedTable`: numbers are int64 or float64, labels are whole numbers or
-text, columns stand in the order of a row, and its canonical CSV text has a digest.
+`column_rules` settles what each column must hold, `column_checks` asks pandera, `target_checks` and `row_checks`
+look at the table as a whole, `stability` compares it with the one accepted before. A table that passes becomes
+a `ValidatedTable`.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from training.config import ContractSection, Range
+from protos.inference.v1.manifest_pb2 import FeatureType
+from training.accepted import Accepted
+from training.column_checks import check_columns
+from training.column_rules import ColumnRule, rules_of
+from training.column_values import TypedColumn, plain_cells, typed
+from training.columns import Column
+from training.config import ContractSection, SplitSection
+from training.contract_report import Check, ContractReport
+from training.contract_rules import rule_texts
 from training.dataset import Table
 from training.errors import ContractError, Violation
+from training.findings import Findings
+from training.row_checks import check_duplicates, check_groups, check_leakage, hash_rows
+from training.stability import stability_index
+from training.target_checks import check_classes, check_constant
+from training.validated import ValidatedTable
 
 __all__ = ["MAX_VIOLATIONS", "Check", "ContractReport", "ValidatedTable", "check_contract"]
 
-#: Violations that a report carries; the counts are of all.
+#: Violations that a report carries unless it is asked for more; the counts are of all.
 MAX_VIOLATIONS: Final = 20
 
-#: Two are the least that a stratified split can share out.
-_MIN_ROWS_PER_CLASS: Final = 2
-
-_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
-_VALUE_LENGTH: Final = 40
-
-#: Longer labels are no names of classes: each goes into the manifest, every answer and the metrics.
-_LABEL_LENGTH: Final = 256
+#: Checks that a table without the right columns goes through as well, and those that only a valid table does.
+_OF_THE_SHAPE: Final = ("columns", "rows")
+_OF_VALID_TABLES: Final = ("split", "leakage", "drift")
 
 
-@dataclass(frozen=True)
-class ValidatedTable:
-    """A table that satisfies its contract; `features` in the order of a row."""
+def check_contract(
+    table: Table,
+    contract: ContractSection,
+    *,
+    classification: bool,
+    split: SplitSection | None = None,
+    previous: Accepted | None = None,
+    limit: int = MAX_VIOLATIONS,
+) -> ContractReport:
+    """Check `table`; no violation raises, the report holds them.
 
-    name: str
-    source: str
-    frame: pd.DataFrame
-    target: str
-    features: tuple[str, ...]
-
-    @property
-    def csv(self) -> bytes:
-        """Canonical text: UTF-8, `\\n`, no index, shortest numbers that read back the same."""
-        return self.frame.to_csv(index=False, lineterminator="\n").encode()
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of `csv`, 64 lower-case hexadecimal digits."""
-        return hashlib.sha256(self.csv).hexdigest()
+    Leakage is looked for when `split` is given, drift when `previous` is.
+    """
+    return _Examination(table, contract, classification, limit).report(split, previous)
 
 
-@dataclass(frozen=True)
-class Check:
-    """One rule of the contract, and how many times the table breaks it."""
+class _Examination:
+    """One table and its contract, and what was found so far."""
 
-    name: str
-    rule: str
-    violations: int
-
-
-@dataclass(frozen=True)
-class ContractReport:
-    """The outcome of every check; `violations` has the first `MAX_VIOLATIONS`, `table` is set when valid."""
-
-    source: str
-    rows: int
-    columns: int
-    checks: tuple[Check, ...]
-    violations: tuple[Violation, ...]
-    table: ValidatedTable | None
-
-    def require_valid(self) -> ValidatedTable:
-        """Return the validated table. Raises `ContractError` when there is none."""
-        if self.table is None:
-            total = sum(check.violations for check in self.checks)
-            raise ContractError(self.source, self.violations, total)
-        return self.table
-
-
-def check_contract(table: Table, contract: ContractSection, *, classification: bool) -> ContractReport:
-    """Check `table`; no violation raises, the report holds them."""
-    rules = _Rules(table, contract, classification)
-    found = [*_column_violations(table, rules)]
-    missing = any(name == "columns" for name, _ in found)
-    if not missing:
-        found += _pandera_violations(table.frame, rules)
-        found += _target_violations(table.frame[table.target], rules)
-    counts = Counter(name for name, _ in found)
-    return ContractReport(
-        source=table.source,
-        rows=len(table.frame),
-        columns=len(table.frame.columns),
-        checks=tuple(Check(name, rule, counts[name]) for name, rule in rules.texts.items()),
-        violations=tuple(violation for _, violation in found[:MAX_VIOLATIONS]),
-        table=None if found else _validated(table, rules),
-    )
-
-
-class _Rules:
-    """The contract of one table: limits of the configuration over those of the dataset."""
-
-    def __init__(self, table: Table, contract: ContractSection, classification: bool) -> None:
-        self.target, self.classification, self.min_rows = table.target, classification, contract.min_rows
+    def __init__(self, table: Table, contract: ContractSection, classification: bool, limit: int) -> None:
+        self.table, self.contract, self.classification = table, contract, classification
         columns = [str(name) for name in table.frame.columns]
-        self.features = table.features or tuple(name for name in columns if name != table.target)
-        self.ranges: Mapping[str, Range] = {**table.ranges, **contract.ranges}
-        self.classes = contract.classes or table.classes
-        known = f"one of {', '.join(self.classes)}" if self.classes else "at least two different"
-        self.texts = {
-            "columns": "the features, the target and every column with a range exist",
-            "rows": f"at least {contract.min_rows}",
-            "missing": "no value is missing",
-            "number": "every feature is a number" + ("" if classification else ", and so is the target"),
-            "finite": "every number is finite, also as float32",
-            "range": "; ".join(f"{name} {_limits(limit)}" for name, limit in self.ranges.items())
-            or "no limits are set",
-            "labels": known if classification else "at least two different values",
-            "rows a class": f"at least {_MIN_ROWS_PER_CLASS}" if classification else "not a classifier",
-        }
+        left_out = {table.target, *table.beside}
+        self.features = table.features or tuple(name for name in columns if name not in left_out)
+        self.findings = Findings(limit)
+        self.found: dict[str, str] = {}
+        self.drift: tuple[tuple[str, float], ...] = ()
 
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """The columns that must hold numbers."""
-        return self.features if self.classification else (*self.features, self.target)
-
-
-def _limits(limit: Range) -> str:
-    if limit.min is None or limit.max is None:
-        return f"at least {limit.min:g}" if limit.min is not None else f"at most {limit.max or 0:g}"
-    return f"{limit.min:g} to {limit.max:g}"
-
-
-def _column_violations(table: Table, rules: _Rules) -> Iterable[tuple[str, Violation]]:
-    existing = [str(name) for name in table.frame.columns]
-    for name in dict.fromkeys([*rules.features, rules.target, *rules.ranges]):
-        if name not in existing:
-            rule = f"the column is missing; the table has {', '.join(existing) or 'no columns'}"
-            yield "columns", Violation(rule, name)
-    if not rules.features:
-        yield "columns", Violation("there is no feature column beside the target")
-    if rules.target in rules.features:
-        yield "columns", Violation("the target cannot be a feature as well", rules.target)
-    if len(table.frame) < rules.min_rows:
-        yield "rows", Violation(f"at least {rules.min_rows} rows are needed", value=str(len(table.frame)))
-
-
-def _pandera_violations(frame: pd.DataFrame, rules: _Rules) -> Iterable[tuple[str, Violation]]:
-    columns = {name: _number_column(frame[name], rules.ranges.get(name)) for name in rules.numbers}
-    if rules.classification:
-        columns[rules.target] = _label_column(rules)
-    try:
-        pa.DataFrameSchema(columns).validate(frame.reset_index(drop=True), lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-    else:
-        return
-    for check, column, value, index in zip(
-        cases["check"], cases["column"], cases["failure_case"], cases["index"], strict=True
-    ):
-        if check.startswith("dtype("):
-            continue  # said already, row by row, by the coercion
-        name, _, rule = _RULES_OF_PANDERA.get(check.partition("(")[0], check).partition(": ")
-        place = None if index is None else int(index) + 1
-        shown = None if name == "missing" else _shown(value)
-        yield name, Violation(rule, str(column), place, shown)
-
-
-#: pandera's own names of failed checks → check of the report and rule. Ours are written in this form at once.
-_RULES_OF_PANDERA: Final = {
-    "coerce_dtype": "number: must be a number",
-    "not_nullable": "missing: must not be missing",
-}
-
-
-def _number_column(values: pd.Series, limit: Range | None) -> pa.Column:
-    whole = is_integer_dtype(values.dtype) or is_bool_dtype(values.dtype)
-    checks = [pa.Check(_is_float32, error="finite: must be a finite number, also as float32")]
-    if limit is not None:
-        checks.append(
-            pa.Check(lambda found: _is_within(found, limit), error=f"range: must be {_limits(limit)}")
+    def report(self, split: SplitSection | None, previous: Accepted | None) -> ContractReport:
+        found = self.table.frame.reset_index(drop=True)
+        plain = {name: plain_cells(found[name]) for name in found.columns}
+        frame = pd.DataFrame({name: values for name, (values, _) in plain.items()}, copy=False)
+        rules = rules_of(replace(self.table, frame=frame), self.contract, self.features, self.classification)
+        self._check_shape()
+        valid = None
+        if not self.findings.counts["columns"]:
+            columns = {rule.name: typed(found[rule.name], *plain[rule.name], rule) for rule in rules}
+            self._check_content(columns)
+            if not self.findings:
+                valid = self._validated(columns)
+                self._check_leakage(valid, split)
+                self._check_drift(valid, previous)
+        texts = rule_texts(self.contract, rules, self.classification, split, previous)
+        return ContractReport(
+            source=self.table.source,
+            rows=len(self.table.frame),
+            columns=len(self.table.frame.columns),
+            checks=tuple(self._outcome(name, rule) for name, rule in texts.items()),
+            violations=self.findings.listed(),
+            table=None if self.findings else valid,
+            name=self.table.name,
+            part=self.table.part,
+            drift=self.drift,
         )
-    return pa.Column("int64" if whole else "float64", checks, coerce=True, nullable=False)
+
+    def _outcome(self, name: str, rule: str) -> Check:
+        counts = self.findings.counts
+        checked = True
+        if name not in _OF_THE_SHAPE:
+            checked = not counts["columns"]
+        if name in _OF_VALID_TABLES:
+            checked = name in self.found or counts[name] > 0
+        return Check(name, rule, counts[name], self.found.get(name, ""), checked)
+
+    def _check_shape(self) -> None:
+        table, contract, add = self.table, self.contract, self.findings.add
+        existing = [str(name) for name in table.frame.columns]
+        grouped = [name for group in contract.unique for name in group]
+        for name in dict.fromkeys([*self.features, table.target, *table.beside, *contract.columns, *grouped]):
+            if name not in existing:
+                rule = f"the column is missing; the table has {', '.join(existing) or 'no columns'}"
+                add("columns", Violation(rule, name))
+        if not self.features:
+            add("columns", Violation("there is no feature column beside the target"))
+        if table.target in self.features:
+            add("columns", Violation("the target cannot be a feature as well", table.target))
+        rows = len(table.frame)
+        if rows < contract.min_rows:
+            add("rows", Violation(f"at least {contract.min_rows} rows are needed", value=str(rows)))
+        if contract.max_rows is not None and rows > contract.max_rows:
+            add("rows", Violation(f"at most {contract.max_rows} rows are allowed", value=str(rows)))
+
+    def _check_content(self, columns: dict[str, TypedColumn]) -> None:
+        check_columns(columns, self.findings)
+        target = columns[self.table.target]
+        check_constant(target.values.rename(self.table.target), self.findings)
+        if self.classification:
+            labels = target.values.rename(self.table.target)
+            self.found["rows a class"] = check_classes(labels, self.contract, self.findings)
+        frame = pd.DataFrame({name: column.values for name, column in columns.items()}, copy=False)
+        check_groups(frame, self.contract, self.findings)
+        kept = frame[[*self.features, self.table.target]]
+        self.found["duplicates"] = check_duplicates(kept, self.contract, self.findings)
+
+    def _check_leakage(self, table: ValidatedTable, split: SplitSection | None) -> None:
+        if split is None or self.table.part:
+            return
+        from training.split import split_rows  # noqa: PLC0415  # it splits what this module validates
+
+        try:
+            train, test = split_rows(table, split, self.classification)
+        except ContractError as error:
+            for violation in error.violations:
+                self.findings.add("split", violation)
+            return
+        features = hash_rows(table.frame, table.features)
+        most = self.contract.max_leakage_ratio
+        self.found["split"] = f"{len(train)} rows to fit on, {len(test)} held out"
+        self.found["leakage"] = check_leakage(features, train, test, most, self.findings)
+
+    def _check_drift(self, table: ValidatedTable, previous: Accepted | None) -> None:
+        if previous is None or self.table.part:
+            return
+        moved: dict[str, float] = {}
+        for name, profile in previous.columns.items():
+            if name in table.frame.columns:
+                index = stability_index(profile, table.frame[name])
+                if index is not None:
+                    moved[name] = index
+        self.drift = tuple(sorted(moved.items(), key=lambda item: -item[1]))
+        if self.drift:
+            self.found["drift"] = f"at most {self.drift[0][1]:.3f} ({self.drift[0][0]})"
+        most = self.contract.max_drift
+        for name, index in self.drift:
+            if most is not None and index > most:
+                rule = (
+                    f"may differ by at most {most:g} (PSI) from the table accepted at {previous.accepted_at}"
+                )
+                self.findings.add("drift", Violation(rule, name, value=f"{index:.3f}"))
+
+    def _validated(self, columns: dict[str, TypedColumn]) -> ValidatedTable:
+        beside = [name for name in self.table.beside if name not in self.features]
+        order = dict.fromkeys([*self.features, *beside, self.table.target])
+        frame = pd.DataFrame({name: columns[name].values for name in order}, copy=False)
+        described = tuple(_described(columns[name]) for name in self.features)
+        table = self.table
+        return ValidatedTable(table.name, table.source, frame, table.target, tuple(self.features), described)
 
 
-def _label_column(rules: _Rules) -> pa.Column:
-    checks = []
-    if rules.classes is not None:
-        allowed = set(rules.classes)
-        error = f"labels: must be one of {', '.join(rules.classes)}"
-        checks.append(pa.Check(lambda found: _labels(found).isin(allowed), error=error))
-    return pa.Column(None, checks, nullable=False)
-
-
-def _is_float32(values: pd.Series) -> pd.Series | bool:
-    # Text that is no number has its own violation, row by row.
-    return not is_numeric_dtype(values.dtype) or values.abs() <= _FLOAT32_MAX
-
-
-def _is_within(values: pd.Series, limit: Range) -> pd.Series | bool:
-    if not is_numeric_dtype(values.dtype):
-        return True
-    low = -np.inf if limit.min is None else limit.min
-    high = np.inf if limit.max is None else limit.max
-    return (values >= low) & (values <= high)
-
-
-def _target_violations(target: pd.Series, rules: _Rules) -> Iterable[tuple[str, Violation]]:
-    present = target.reset_index(drop=True).dropna()
-    labels = _labels(present) if rules.classification else present
-    counts = labels.value_counts().sort_index()
-    if len(counts) == 1:
-        rule = "at least two different labels are needed"
-        yield "labels", Violation(rule, rules.target, value=_shown(counts.index[0]) + " only")
-    if not rules.classification:
-        return
-    too_long = labels[labels.str.len() > _LABEL_LENGTH]
-    for index, label in zip(too_long.index.to_list(), too_long.to_list(), strict=True):
-        rule = f"a label may have at most {_LABEL_LENGTH} characters"
-        yield "labels", Violation(rule, rules.target, index + 1, f"{len(label)}: {_shown(label)}")
-    for label, count in counts.items():
-        if count < _MIN_ROWS_PER_CLASS:
-            rule = f"class {_shown(label)} needs at least {_MIN_ROWS_PER_CLASS} rows"
-            yield "rows a class", Violation(rule, rules.target, value=str(count))
-
-
-def _labels(target: pd.Series) -> pd.Series:
-    """Return labels as text; whole numbers that a missing value turned into floats lose their `.0` again."""
-    if is_numeric_dtype(target.dtype) and not is_bool_dtype(target.dtype):
-        whole = target.dropna()
-        if (whole == whole.round()).all():
-            target = target.astype("Int64")
-    return target.astype(str)
-
-
-def _validated(table: Table, rules: _Rules) -> ValidatedTable:
-    frame = table.frame[[*rules.features, rules.target]].reset_index(drop=True)
-    for name in rules.numbers:
-        whole = is_integer_dtype(frame[name].dtype) or is_bool_dtype(frame[name].dtype)
-        frame[name] = frame[name].astype("int64" if whole else "float64")
-    if rules.classification and not is_integer_dtype(frame[rules.target].dtype):
-        frame[rules.target] = _labels(frame[rules.target])
-    return ValidatedTable(table.name, table.source, frame, rules.target, rules.features)
-
-
-def _shown(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= _VALUE_LENGTH else text[: _VALUE_LENGTH - 1] + "…"
+def _described(column: TypedColumn) -> Column:
+    rule: ColumnRule = column.rule
+    nullable, unknown = rule.section.nullable, rule.section.unknown == "missing"
+    if rule.kind != "category":
+        kind = FeatureType.FEATURE_TYPE_INTEGER if rule.kind == "integer" else FeatureType.FEATURE_TYPE_FLOAT
+        return Column(rule.name, kind, nullable)
+    texts = rule.allowed or tuple(sorted(map(str, column.values.dropna().unique())))
+    return Column(rule.name, FeatureType.FEATURE_TYPE_CATEGORY, nullable, texts, unknown)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "AliasConflictError",
     "BundleError",
     "ConfigError",
     "ContractError",
@@ -140,9 +141,28 @@ class StorageError(TrainingError):
 
 
 class RegistryError(TrainingError):
-    """The MLflow registry does not answer, or refuses."""
+    """The MLflow registry does not answer, or refuses; `code` is MLflow's own word for why, if it gave one."""
 
-    def __init__(self, registry: str, reason: str, remedy: str = "") -> None:
-        self.registry, self.reason = registry, reason
+    def __init__(self, registry: str, reason: str, remedy: str = "", code: str = "") -> None:
+        self.registry, self.reason, self.code = registry, reason, code
         self.remedy = remedy or "check MLFLOW_TRACKING_URI, the credentials and that the registry runs"
         super().__init__(f"the MLflow registry at {registry} cannot be used: {reason}; {self.remedy}")
+
+
+class AliasConflictError(TrainingError):
+    """An alias is not where whoever moves it expects it; nothing was moved, unless `reason` says so.
+
+    `expected` and `found` are version numbers, None where the alias does not exist.
+    """
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(
+        self, model: str, alias: str, *, expected: str | None, found: str | None, reason: str
+    ) -> None:
+        self.model, self.alias, self.expected, self.found, self.reason = model, alias, expected, found, reason
+        where = [f"version {version}" if version else "no version" for version in (expected, found)]
+        super().__init__(
+            f"the alias {alias} of {model} is expected at {where[0]}, and it is at {where[1]}: {reason}; "
+            f"see `python -m training.history --name {model}`, decide which version is right, and move it from there"
+        )

@@ -1,54 +1,78 @@
-"""From an import path to an estimator: what kind of task it has, and how it is built."""
+"""From an import path to an estimator: what kind of task it has, and how it is built.
+
+The path names a class, or a function that returns an estimator (a Pipeline, say). XGBoost and LightGBM are
+estimators like any other once they are installed.
+"""
 
 import difflib
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.ensemble import VotingClassifier
 
 from protos.inference.v1.manifest_pb2 import Task
 from training.errors import EstimatorError
 
-__all__ = ["EstimatorPlan", "plan_estimator"]
+__all__ = ["BOOSTING_PACKAGES", "EstimatorPlan", "boosting_packages", "plan_estimator"]
+
+#: Packages of estimators beyond scikit-learn: import name → distributions that may provide it.
+BOOSTING_PACKAGES: Final = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost-cpu", "xgboost")}
 
 #: Far more threads than this do not start at all, and joblib then fails with words that help nobody.
 _MOST_JOBS: Final = 256
 
+#: LightGBM's own words for sums that do not depend on the number of threads
+#: (https://lightgbm.readthedocs.io/en/stable/Parameters.html#deterministic); -1 keeps it silent.
+_LIGHTGBM_DEFAULTS: Final = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+
+_REMEDY: Final = "set [estimator] class to an import path such as sklearn.ensemble.RandomForestClassifier"
+
 
 @dataclass(frozen=True)
 class EstimatorPlan:
-    """An estimator that can be built again and again, alike."""
+    """An estimator that can be built again and again, alike; `kind` is a class or a function."""
 
     class_path: str
-    kind: type[Any]
+    kind: Callable[..., Any]
     parameters: Mapping[str, Any]
     task: "Task.ValueType"
+    seed: int = 0
 
     @property
     def is_classification(self) -> bool:
         """True when a label is predicted, false when a number is."""
         return self.task == Task.TASK_CLASSIFICATION
 
+    @property
+    def packages(self) -> list[str]:
+        """Import names of the packages beyond scikit-learn that the estimator is made of."""
+        return sorted(boosting_packages(self.build()))
+
     def build(self) -> BaseEstimator:
-        """Return a new estimator that nothing was fitted on."""
-        return self.kind(**self.parameters)
+        """Return a new estimator that nothing was fitted on, with a seed in each of its parts."""
+        estimator = self.kind(**self.parameters)
+        for name, value in estimator.get_params(deep=True).items():
+            if name.endswith("__random_state") and value is None:
+                estimator.set_params(**{name: self.seed})
+        if self.is_classification and "xgboost" in boosting_packages(estimator):
+            # XGBoost takes no labels but 0, 1, 2…; a vote of one keeps the labels, and is stock scikit-learn.
+            return VotingClassifier([("estimate", estimator)], voting="soft")
+        return estimator
 
 
 def plan_estimator(class_path: str, parameters: Mapping[str, Any], seed: int) -> EstimatorPlan:
-    """Find the class, check the parameters' names, and settle the task.
+    """Find the class or function, check the parameters' names, and settle the task.
 
-    `random_state` becomes `seed` where the class has it and `parameters` do not set it. Raises
-    `EstimatorError`.
+    `random_state` becomes `seed` where there is one and `parameters` do not set it. Raises `EstimatorError`.
     """
     kind = _find(class_path)
-    try:
-        known = kind().get_params(deep=False)
-    except TypeError as error:
-        remedy = "choose an estimator that can be built without arguments"
-        raise EstimatorError(class_path, str(error), remedy) from None
-    _require_known(class_path, parameters, known)
+    known, open_ended = _known_parameters(class_path, kind)
+    if not open_ended:
+        _require_known(class_path, parameters, known)
     jobs = parameters.get("n_jobs")
     if isinstance(jobs, int) and abs(jobs) > _MOST_JOBS:
         remedy = f"set n_jobs to -1 (every processor) or to at most {_MOST_JOBS}"
@@ -56,43 +80,78 @@ def plan_estimator(class_path: str, parameters: Mapping[str, Any], seed: int) ->
     chosen = dict(parameters)
     if "random_state" in known:
         chosen.setdefault("random_state", seed)
-    estimator = kind(**chosen)
+    if class_path.startswith("lightgbm."):
+        chosen = {**_LIGHTGBM_DEFAULTS, **chosen}
+    return EstimatorPlan(class_path, kind, chosen, _task(class_path, kind, chosen), seed)
+
+
+def _task(class_path: str, kind: Callable[..., Any], parameters: Mapping[str, Any]) -> "Task.ValueType":
+    try:
+        estimator = kind(**parameters)
+    except Exception as error:  # somebody else's function: it may raise anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        if inspect.isfunction(kind):
+            text = f"it is not a scikit-learn estimator class, and as a function that returns one it fails: {text}"
+        raise EstimatorError(class_path, text, "correct [estimator] class or parameters") from error
+    if not isinstance(estimator, BaseEstimator):
+        reason = f"it is not a scikit-learn estimator class, and gave a {type(estimator).__name__}"
+        raise EstimatorError(class_path, reason, _REMEDY)
     if is_classifier(estimator):
         if not hasattr(estimator, "predict_proba"):
             remedy = "choose a classifier that gives probabilities"
             raise EstimatorError(class_path, "it has no predict_proba", remedy)
-        return EstimatorPlan(class_path, kind, chosen, Task.TASK_CLASSIFICATION)
+        return Task.TASK_CLASSIFICATION
     if is_regressor(estimator):
-        return EstimatorPlan(class_path, kind, chosen, Task.TASK_REGRESSION)
+        return Task.TASK_REGRESSION
     remedy = "set [estimator] class to one, such as sklearn.ensemble.RandomForestClassifier"
     raise EstimatorError(class_path, "it is neither a classifier nor a regressor", remedy)
 
 
-def _find(class_path: str) -> type[Any]:
+def _find(class_path: str) -> Callable[..., Any]:
     module_name, _, name = class_path.rpartition(".")
-    remedy = "set [estimator] class to an import path such as sklearn.ensemble.RandomForestClassifier"
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise EstimatorError(class_path, str(error), remedy) from None
+        package = module_name.partition(".")[0]
+        missing = package in BOOSTING_PACKAGES and error.name == package
+        remedy = f'install it with the extra: pip install "coalmine[boosting]" ({package})'
+        raise EstimatorError(class_path, str(error), remedy if missing else _REMEDY) from None
     kind = getattr(module, name, None)
     if kind is None:
         near = difflib.get_close_matches(name, dir(module), n=1)
-        hint = f"did you mean {module_name}.{near[0]}?" if near else remedy
+        hint = f"did you mean {module_name}.{near[0]}?" if near else _REMEDY
         raise EstimatorError(class_path, f"{module_name} has no {name}", hint)
-    if not (isinstance(kind, type) and issubclass(kind, BaseEstimator)):
-        raise EstimatorError(class_path, "it is not a scikit-learn estimator class", remedy)
-    return kind
+    estimates = isinstance(kind, type) and issubclass(kind, BaseEstimator)
+    if not (estimates or inspect.isfunction(kind)):
+        reason = "it is not a scikit-learn estimator class, nor a function that returns an estimator"
+        raise EstimatorError(class_path, reason, _REMEDY)
+    found: Callable[..., Any] = kind
+    return found
 
 
-def _require_known(class_path: str, parameters: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    unknown = sorted(set(parameters) - set(known))
+def _known_parameters(class_path: str, kind: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Return the names of the parameters, and whether others are passed on as well."""
+    signature = inspect.signature(kind)
+    open_ended = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    if inspect.isfunction(kind):
+        return set(signature.parameters), open_ended
+    try:
+        return set(kind().get_params(deep=False)), open_ended
+    except TypeError as error:
+        remedy = "choose an estimator that can be built without arguments, or write a function that builds it"
+        raise EstimatorError(class_path, str(error), remedy) from None
+
+
+def boosting_packages(estimator: BaseEstimator) -> set[str]:
+    """Return the import names of the packages beyond scikit-learn that parts of `estimator` are from."""
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    return {type(part).__module__.partition(".")[0] for part in parts} & BOOSTING_PACKAGES.keys()
+
+
+def _require_known(class_path: str, parameters: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(parameters) - known)
     if unknown:
-        reason = f"it has no parameter {_quoted(unknown)}"
+        reason = f"it has no parameter {', '.join(repr(name) for name in unknown)}"
         near = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise EstimatorError(class_path, reason, f"{hint}It has {', '.join(sorted(known))}")
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)

@@ -8,10 +8,13 @@ from training.config import GatesSection
 from training.errors import ConfigError, GateError
 from training.estimator import EstimatorPlan
 
-__all__ = ["Gate", "judge_gates", "refuse_foreign_gates", "require_gates"]
+__all__ = ["ChampionGate", "Gate", "judge_champion", "judge_gates", "refuse_foreign_gates", "require_gates"]
 
-_OF_CLASSIFIERS: Final[tuple[str, ...]] = ("accuracy", "f1_macro")
-_OF_REGRESSORS: Final[tuple[str, ...]] = ("r2",)
+_OF_CLASSIFIERS: Final[tuple[str, ...]] = ("accuracy", "accuracy_low", "f1_macro")
+_OF_REGRESSORS: Final[tuple[str, ...]] = ("r2", "r2_low")
+
+#: What passes `[gates] champion`: its value → verdicts.
+_PASSING: Final = {"better": ("BETTER",), "not_worse": ("BETTER", "NO_DIFFERENCE")}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,24 @@ class Gate:
     def __str__(self) -> str:
         relation = ">=" if self.passed else "is below"
         return f"{self.metric} {self.found:.4f} {relation} {self.wanted:.4g}"
+
+
+@dataclass(frozen=True)
+class ChampionGate:
+    """The wanted verdict of the comparison with the champion, and the one that was found, with its reason."""
+
+    wanted: str
+    verdict: str
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        """True when the verdict is as wanted; models that cannot be compared never pass."""
+        return self.verdict in _PASSING[self.wanted]
+
+    def __str__(self) -> str:
+        relation = "is" if self.passed else "is not"
+        return f"champion: {self.verdict} {relation} {self.wanted} ({self.reason})"
 
 
 def refuse_foreign_gates(gates: GatesSection, plan: EstimatorPlan) -> None:
@@ -54,7 +75,7 @@ def refuse_foreign_gates(gates: GatesSection, plan: EstimatorPlan) -> None:
 
 def judge_gates(metrics: ModelMetrics, gates: GatesSection) -> list[Gate]:
     """Return the gates that are asked of this kind of model: it has the metric, and the limit is set."""
-    limits = {"accuracy": gates.accuracy, "f1_macro": gates.f1_macro, "r2": gates.r2}
+    limits = {name: getattr(gates, name) for name in (*_OF_CLASSIFIERS, *_OF_REGRESSORS)}
     return [
         Gate(metric, getattr(metrics, metric), wanted)
         for metric, wanted in limits.items()
@@ -62,7 +83,12 @@ def judge_gates(metrics: ModelMetrics, gates: GatesSection) -> list[Gate]:
     ]
 
 
-def require_gates(model: str, gates: list[Gate]) -> None:
+def judge_champion(gates: GatesSection, verdict: str, reason: str) -> list[ChampionGate]:
+    """Return the gate of the comparison when it is asked for."""
+    return [] if gates.champion is None else [ChampionGate(gates.champion, verdict, reason)]
+
+
+def require_gates(model: str, gates: list[Gate] | list[ChampionGate]) -> None:
     """Raise `GateError` with every gate that is not passed."""
     failures = [str(gate) for gate in gates if not gate.passed]
     if failures:

@@ -1,21 +1,27 @@
 """Where a model came from: commit, data, seed, and the versions of the libraries that shaped it."""
 
+import contextlib
+import hashlib
+import json
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from protos.inference.v1.manifest_pb2 import Lineage
+from training.config import Config
+from training.estimator import BOOSTING_PACKAGES, EstimatorPlan
 from training.fit import FittedModel
 
-__all__ = ["trace_lineage"]
+__all__ = ["boosting_versions", "digest_config", "trace_lineage"]
 
 _LIBRARIES: Final = ("mlflow", "numpy", "onnx", "pandas", "scikit-learn", "skl2onnx", "skops")
 _GIT_SECONDS: Final = 5.0
 
 
-def trace_lineage(model: FittedModel, *, seed: int, run_id: str = "") -> Lineage:
+def trace_lineage(model: FittedModel, *, seed: int, run_id: str = "", config_sha256: str = "") -> Lineage:
     """Describe the making of `model`; git is asked about the working directory."""
     commit = _git("rev-parse", "--verify", "HEAD")
     lineage = Lineage(
@@ -25,11 +31,41 @@ def trace_lineage(model: FittedModel, *, seed: int, run_id: str = "") -> Lineage
         data_sha256=model.table.sha256,
         estimator=model.plan.class_path,
         seed=seed,
-        library_versions={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        library_versions=dict(_versions(model)),
         mlflow_run_id=run_id,
+        config_sha256=config_sha256,
+        split=model.split,
+        data_rows=len(model.table.frame),
     )
     lineage.trained_at.FromDatetime(datetime.now(UTC).replace(microsecond=0))
     return lineage
+
+
+def digest_config(config: Config) -> str:
+    """Return the SHA-256 of everything that is in force, defaults included, as canonical JSON."""
+    canonical = json.dumps(
+        config.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":")
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def boosting_versions(plan: EstimatorPlan) -> dict[str, str]:
+    """Return distribution → version of the packages beyond scikit-learn that `plan` is made of."""
+    found = {}
+    for package in plan.packages:
+        for distribution in BOOSTING_PACKAGES[package]:
+            with contextlib.suppress(PackageNotFoundError):
+                found[distribution] = version(distribution)
+                break
+    return found
+
+
+def _versions(model: FittedModel) -> Iterator[tuple[str, str]]:
+    yield from ((name, version(name)) for name in _LIBRARIES)
+    yield "python", platform.python_version()
+    boosting = boosting_versions(model.plan)
+    if boosting:
+        yield from {**boosting, "onnxmltools": version("onnxmltools")}.items()
 
 
 def _git(*arguments: str) -> str:

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from protos.inference.v1.manifest_pb2 import (
     BundleFile,
-    Feature,
-    FeatureType,
     GoldenRow,
     Lineage,
     ModelManifest,
+    ModelMetrics,
     Parity,
     Runtime,
 )
+from training.columns import features_of
 from training.errors import BundleError
 from training.fit import FittedModel
+from training.golden import choose_golden_rows
 
 __all__ = [
     "MANIFEST_FILE",
@@ -30,16 +33,12 @@ __all__ = [
     "list_files",
     "manifest_from_json",
     "message_to_json",
+    "metrics_from_json",
 ]
 
 MANIFEST_FILE: Final = "manifest.json"
 SCHEMA_VERSION: Final = 1
 
-#: About so many rows must reproduce at load: enough to meet every class, few enough to cost nothing.
-_GOLDEN_ROWS: Final = 16
-_MOST_GOLDEN_ROWS: Final = 256
-#: Twice the difference that the server grants a probability: below this margin rounding may choose the class.
-_TIE_MARGIN: Final = 2e-4
 _READ_BYTES: Final = 1 << 20
 
 
@@ -61,7 +60,7 @@ def build_manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
         task=model.plan.task,
-        features=_features(model),
+        features=features_of(model.columns),
         classes=[str(label) for label in model.classes],
         runtime=Runtime.RUNTIME_ONNX if parity.passed else Runtime.RUNTIME_SKLEARN,
         sklearn_file=sklearn_file,
@@ -72,26 +71,11 @@ def build_manifest(
     )
 
 
-def _features(model: FittedModel) -> list[Feature]:
-    whole, fraction = FeatureType.FEATURE_TYPE_INTEGER, FeatureType.FEATURE_TYPE_FLOAT
-    types = model.table.frame[list(model.table.features)].dtypes
-    return [
-        Feature(name=name, type=whole if kind.kind in "iu" else fraction)
-        for name, kind in zip(model.table.features, types, strict=True)
-    ]
-
-
 def _golden_rows(model: FittedModel, wanted: Collection[int]) -> list[GoldenRow]:
-    """Return rows of the table with what scikit-learn says to them in float32.
-
-    Half of them or more are the rows about which a classifier is least sure: far from its boundaries another
-    model gives the same probabilities.
-    """
-    features = model.table.frame[list(model.table.features)]
-    chosen = _least_sure_and_spread(model) if model.plan.is_classification else _over_values(model)
-    chosen = sorted({*chosen, *_without_ties(model, wanted)})
-    inputs = model.inputs(features.iloc[chosen])
-    numbers = features.iloc[chosen].to_numpy(np.float64).tolist()
+    """Return rows of the table with what scikit-learn says to them in float32."""
+    chosen = choose_golden_rows(model, wanted)
+    rows = model.table.frame.iloc[chosen]
+    inputs, numbers = model.inputs(rows), _exact_matrix(model, rows).tolist()
     predicted = model.predict(inputs).tolist()
     if not model.plan.is_classification:
         return [GoldenRow(features=row, value=value) for row, value in zip(numbers, predicted, strict=True)]
@@ -102,38 +86,13 @@ def _golden_rows(model: FittedModel, wanted: Collection[int]) -> list[GoldenRow]
     ]
 
 
-def _least_sure_and_spread(model: FittedModel) -> list[int]:
-    """Choose rows in turn from each class, evenly over the table, and at least as many of small margins."""
-    target = model.table.frame[model.table.target].to_numpy()
-    groups = [np.flatnonzero(target == label) for label in model.classes][: _MOST_GOLDEN_ROWS // 2]
-    each = -(-_GOLDEN_ROWS // 2 // len(groups))
-    spread: list[int] = []
-    for group in groups:
-        places = np.linspace(0, len(group) - 1, min(each, len(group))).round().astype(int)
-        spread += group[places].tolist()
-    least_sure = _by_margin(model)[: max(_GOLDEN_ROWS // 2, len(spread))]
-    return sorted({*spread, *least_sure})
-
-
-def _by_margin(model: FittedModel) -> list[int]:
-    """Return the rows without a tie, smallest margin between the two most probable classes first."""
-    two = np.sort(model.probabilities(model.inputs()), axis=1)[:, -2:]
-    margins = two[:, 1] - two[:, 0]
-    # Equal margins, as of a single tree, in an order that has nothing to do with that of the table.
-    order = np.lexsort((np.random.default_rng(0).permutation(len(margins)), margins))
-    return [int(row) for row in order if margins[row] > _TIE_MARGIN]
-
-
-def _without_ties(model: FittedModel, rows: Collection[int]) -> list[int]:
-    if not rows or not model.plan.is_classification:
-        return list(rows)
-    return sorted(set(_by_margin(model)) & set(rows))
-
-
-def _over_values(model: FittedModel) -> list[int]:
-    """Choose rows evenly over the sorted predictions, the least and the largest among them."""
-    order = np.argsort(model.predict(model.inputs()), kind="stable")
-    return sorted(set(order[np.linspace(0, len(order) - 1, _GOLDEN_ROWS).round().astype(int)].tolist()))
+def _exact_matrix(model: FittedModel, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the matrix of `rows` with the numbers as the table has them: 5.1, and not its nearest float32."""
+    exact = model.matrix(rows).astype(np.float64)
+    for place, column in enumerate(model.columns):
+        if not column.is_category:
+            exact[:, place] = rows[column.name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return exact
 
 
 def list_files(directory: Path) -> list[BundleFile]:
@@ -171,6 +130,14 @@ def manifest_from_json(content: bytes, bundle: str) -> ModelManifest:
         )
         raise BundleError(bundle, reason)
     return manifest
+
+
+def metrics_from_json(content: bytes, bundle: str) -> ModelMetrics:
+    """Parse `metrics.json`. Raises `BundleError` for anything else."""
+    try:
+        return Parse(content.decode(), ModelMetrics(), ignore_unknown_fields=True)
+    except (ParseError, UnicodeDecodeError) as error:
+        raise BundleError(bundle, f"its metrics cannot be read: {error}") from None
 
 
 def _sha256(path: Path) -> str:

@@ -19,13 +19,14 @@ import skops.io
 from mlflow.models import Model
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
-from protos.inference.v1.manifest_pb2 import Lineage, ModelMetrics, Task
-from training.contract import ValidatedTable
+from protos.inference.v1.manifest_pb2 import FeatureType, Lineage, ModelMetrics, Task
+from training.columns import Column
 from training.errors import BundleError
 from training.estimator import EstimatorPlan
 from training.fit import FittedModel
 from training.plain_features import PlainFeature, describe_error, read_features
 from training.plain_rows import make_rows, read_example
+from training.validated import ValidatedTable
 
 __all__ = ["PlainModel", "known_metrics", "read_plain", "trace_plain"]
 
@@ -176,7 +177,9 @@ def _fitted(
     target = _TARGET
     while target in names:
         target += "_"
-    table = ValidatedTable(name, "", frame, target, names)
+    whole, fraction = FeatureType.FEATURE_TYPE_INTEGER, FeatureType.FEATURE_TYPE_FLOAT
+    columns = tuple(Column(feature.name, whole if feature.whole else fraction) for feature in features)
+    table = ValidatedTable(name, "", frame, target, names, columns)
     rows = np.arange(len(frame))
     model = FittedModel(estimator, plan, table, rows, ModelMetrics())
     try:

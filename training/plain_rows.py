@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from training.parity import splits
 from training.plain_features import PlainFeature
+from training.thresholds import splits
 
 __all__ = ["make_rows", "read_example"]
 

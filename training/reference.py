@@ -23,7 +23,9 @@ from training.errors import ConfigError, EstimatorError
 from training.fit import FittedModel
 from training.storage import write_atomically
 
-__all__ = ["persist_reference_dataset", "predict_out_of_sample"]
+__all__ = ["REFERENCE_FILE", "persist_reference_dataset", "predict_out_of_sample"]
+
+REFERENCE_FILE: Final = "reference.csv"
 
 #: The models that predict for the reference learn from four fifths of the rows; of two thirds, as with three
 #: folds, they would be further from the model that serves. For 100 trees on Iris 0.5 s instead of 0.3 s.

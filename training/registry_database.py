@@ -13,12 +13,29 @@ from typing import Final
 
 from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-from training.errors import RegistryError
+from training.errors import ConfigError, RegistryError
 from training.storage import storage_errors
 
-__all__ = ["prepare_sqlite"]
+__all__ = ["database_path", "prepare_sqlite", "require_existing"]
 
 _PREFIX: Final = "sqlite:///"
+
+
+def database_path(tracking_uri: str) -> Path | None:
+    """Return the file of a `sqlite:///` URI; None for any other URI."""
+    if not tracking_uri.startswith(_PREFIX):
+        return None
+    return Path(tracking_uri.removeprefix(_PREFIX).partition("?")[0])
+
+
+def require_existing(tracking_uri: str) -> None:
+    """Raise `ConfigError` when a `sqlite:///` URI has no file: MLflow would make an empty registry there."""
+    path = database_path(tracking_uri)
+    if path is not None and not path.exists():
+        problem = (
+            "train a model first (`python -m training.train`), or set MLFLOW_TRACKING_URI to where models are"
+        )
+        raise ConfigError([f"MLFLOW_TRACKING_URI: there is no registry at {tracking_uri}; {problem}"])
 
 
 def prepare_sqlite(tracking_uri: str) -> None:
@@ -26,9 +43,9 @@ def prepare_sqlite(tracking_uri: str) -> None:
 
     Raises `StorageError`, and `RegistryError` when the file is no database (MLflow would retry for minutes).
     """
-    if not tracking_uri.startswith(_PREFIX):
+    path = database_path(tracking_uri)
+    if path is None:
         return
-    path = Path(tracking_uri.removeprefix(_PREFIX).partition("?")[0])
     with storage_errors(path):
         if path.exists() and path.stat().st_size:
             _require_database(path, tracking_uri)

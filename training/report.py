@@ -79,19 +79,23 @@ def show_contract(report: ContractReport, *, to_stdout: bool) -> None:
     for violation in report.violations:
         row = "" if violation.row is None else str(violation.row)
         listed.add_row(row, *map(escape, (violation.column or "", violation.value or "", violation.rule)))
-    total = sum(check.violations for check in report.checks)
-    if total > len(report.violations):
-        listed.caption = f"the first {len(report.violations)} of {total}; row 1 is the first after the header"
+    if report.total > len(report.violations):
+        listed.caption = (
+            f"{len(report.violations)} of {report.total}, some of each kind (--limit N shows more); "
+            "row 1 is the first after the header"
+        )
     console.print(listed)
 
 
 def _checks(report: ContractReport) -> Table:
-    title = f"{report.source}: {report.rows} rows, {report.columns} columns"
-    table = _table(title, ("check", "expected", "result"))
+    which = "the first " if report.part else ""
+    title = f"{report.source}: {which}{report.rows} rows, {report.columns} columns"
+    table = _table(title, ("check", "expected", "found", "result"))
     for check in report.checks:
         count = f"{check.violations} violation{'s' if check.violations != 1 else ''}"
-        result = f"[red]{count}[/red]" if check.violations else "[green]ok[/green]"
-        table.add_row(check.name, escape(check.rule), result)
+        passed = "[green]ok[/green]" if check.checked else "[dim]not checked[/dim]"
+        result = f"[red]{count}[/red]" if check.violations else passed
+        table.add_row(check.name, escape(check.rule), escape(check.found), result)
     return table
 
 
@@ -102,13 +106,16 @@ def contract_json(report: ContractReport, *, output: str | None) -> str:
             "valid": report.table is not None,
             "source": report.source,
             "rows": report.rows,
+            "part": report.part,
             "sha256": report.table.sha256 if report.table else None,
             "output": output,
             "checks": [vars(check) for check in report.checks],
+            "total_violations": report.total,
             "violations": [
                 {"row": found.row, "column": found.column, "value": found.value, "rule": found.rule}
                 for found in report.violations
             ],
+            "drift": dict(report.drift),
         }
     )
 

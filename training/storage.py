@@ -6,11 +6,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from training.errors import ConfigError, StorageError
 
-__all__ = ["describe", "place_of", "public_uri", "staged_directory", "storage_errors", "write_atomically"]
+__all__ = [
+    "describe",
+    "place_of",
+    "public_uri",
+    "staged_directory",
+    "staged_file",
+    "storage_errors",
+    "write_atomically",
+]
 
 
 def describe(error: OSError) -> str:
@@ -40,12 +49,22 @@ def storage_errors(path: Path | str) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` aside, sync it and rename it to `path`. Raises `StorageError`."""
+    with staged_file(path) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def staged_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream that becomes `path`, synced, when the block ends well, else vanishes.
+
+    Raises `StorageError`.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(aside, 0o666 & ~_umask())  # mkstemp makes files that only the owner reads

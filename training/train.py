@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from training.command_line import (
 )
 from training.config import Config
 from training.errors import ConfigError, ExitCode
+from training.registry_address import DEFAULT_TRACKING_URI, prepare_mlflow
 from training.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -26,30 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-#: Where versions go when MLFLOW_TRACKING_URI is not set; MLflow keeps their files in ./mlruns beside it.
-_DEFAULT_TRACKING_URI: Final = "sqlite:///mlflow.db"
-
-#: MLflow reads these when it is imported; a user's own values win.
-_MLFLOW_DEFAULTS: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # What it logs as an error, traceback included, reaches us as an exception and becomes a sentence.
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-
 _EXAMPLES: Final = """\
 examples:
   python -m training.train                                  Iris, a random forest, ./mlflow.db
   python -m training.train --data flowers.csv --target species --param n_estimators=50
   python -m training.train --param 'criterion="entropy"' --seed 1 --alias challenger
   python -m training.train --no-register --bundle-dir out   no MLflow tracking; serve it from out
+  python -m training.train --config docs/examples/churn/coalmine.toml --folds 5 --json
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m training.train --output uri.env
 
 The last line on standard output is MODEL_URI=models:/NAME/VERSION (with --no-register MODEL_PATH=DIR);
-everything else goes to standard error. Under GitHub Actions model_uri (or model_path), accuracy and digest
-become outputs of the step.
+everything else goes to standard error. With --json it is one object instead: model_uri, bundle_dir, digest,
+metrics, and comparison, the verdict of the paired test (null where there was nothing to compare with). Under
+GitHub Actions model_uri (or model_path), accuracy and digest become outputs of the step.
 
 exit codes: 0 registered, 1 refused by a gate, 2 wrong usage or configuration, 4 infrastructure,
 5 the table breaks its data contract
@@ -75,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model-name", metavar="NAME", help="registered model name (default: the name of the dataset)")
     add("--seed", type=int, metavar="N", help="seed of split and estimator (default: 7)")
+    add("--folds", type=int, metavar="N", help="cross-validate in N folds as well (default: 0, not at all)")
     add(
         "--param",
         type=parse_parameter,
@@ -87,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-register", action="store_true", help="only make the bundle; needs --bundle-dir")
     add("--alias", type=_alias, metavar="NAME", help="point this alias at the new version, as the last step")
     add("--output", type=Path, metavar="FILE", help="write the last line to FILE as well")
+    add(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign the bundle with this private key (see training.sign)",
+    )
+    add("--json", action="store_true", help="print the result as one JSON object, not as NAME=VALUE")
     add("--quiet", action="store_true", help="show nothing but errors and the result")
     return parser
 
@@ -116,24 +115,20 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitC
 def _train(arguments: argparse.Namespace, environment: Mapping[str, str], registered: list[str]) -> ExitCode:
     """Train, and append the model URI to `registered` as soon as the version exists."""
     config = _config(arguments)
-    for name, value in _MLFLOW_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    prepare_mlflow()
     # After the flags are known to be right: pandas and scikit-learn take two seconds to import.
     from training import pipeline, report  # noqa: PLC0415
 
-    tracking_uri = None
-    if not arguments.no_register:
-        tracking_uri = environment.get("MLFLOW_TRACKING_URI")
-        if not tracking_uri:
-            tracking_uri = _DEFAULT_TRACKING_URI
-            if not arguments.quiet:
-                report.show_note(f"MLFLOW_TRACKING_URI is not set; using {tracking_uri} and ./mlruns here")
+    tracking_uri = _tracking_uri(arguments, environment)
+    if tracking_uri == DEFAULT_TRACKING_URI and not arguments.quiet:
+        report.show_note(f"MLFLOW_TRACKING_URI is not set; using {tracking_uri} and ./mlruns here")
     stdout = sys.stdout
 
     def announce(model_uri: str) -> None:
         registered.append(model_uri)
         with contextlib.redirect_stdout(stdout):
-            report.write_result(f"MODEL_URI={model_uri}")
+            if not arguments.json:
+                report.write_result(f"MODEL_URI={model_uri}")
 
     with contextlib.redirect_stdout(sys.stderr):
         outcome = pipeline.run_training(
@@ -143,9 +138,12 @@ def _train(arguments: argparse.Namespace, environment: Mapping[str, str], regist
             alias=arguments.alias,
             progress=report.Progress(quiet=arguments.quiet),
             announce=announce,
+            sign_key=arguments.sign_key,
         )
     name, value = _result(outcome)
-    if not registered:
+    if arguments.json:
+        report.write_result(_json(outcome))
+    elif not registered:
         report.write_result(f"{name}={value}")
     if arguments.output is not None:
         write_atomically(arguments.output, f"{name}={value}\n".encode())
@@ -154,17 +152,28 @@ def _train(arguments: argparse.Namespace, environment: Mapping[str, str], regist
     return ExitCode.OK
 
 
+def _tracking_uri(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
+    """Return where to register, None for nowhere."""
+    if arguments.no_register:
+        return None
+    return environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
 def _config(arguments: argparse.Namespace) -> Config:
     problems = file_problems("--output", arguments.output)
     if arguments.no_register and arguments.bundle_dir is None:
         problems.append("--no-register: the bundle needs a place; say --bundle-dir DIR as well")
     if arguments.no_register and arguments.alias is not None:
         problems.append("--alias: an alias needs a registered version; leave out --no-register")
+    if arguments.sign_key is not None:
+        from training.signing import key_problems, signing_problems  # noqa: PLC0415  # needed by few
+
+        problems += [*signing_problems(), *key_problems("--sign-key", arguments.sign_key)]
     if problems:
         raise ConfigError(problems)
     sections: dict[str, Mapping[str, Any]] = {
         "model": {"name": arguments.model_name},
-        "split": {"seed": arguments.seed},
+        "split": {"seed": arguments.seed, "folds": arguments.folds},
         "estimator": {"parameters": dict(arguments.param)},
     }
     return read_config(arguments, **sections)
@@ -175,6 +184,19 @@ def _result(outcome: "TrainingOutcome") -> tuple[str, str]:
         return "MODEL_URI", outcome.model_uri
     assert outcome.bundle_dir is not None
     return "MODEL_PATH", str(outcome.bundle_dir)
+
+
+def _json(outcome: "TrainingOutcome") -> str:
+    bundle_dir = None if outcome.bundle_dir is None else str(outcome.bundle_dir)
+    return json.dumps(
+        {
+            "model_uri": outcome.model_uri,
+            "bundle_dir": bundle_dir,
+            "digest": outcome.digest,
+            "metrics": outcome.metrics,
+            "comparison": outcome.comparison,
+        }
+    )
 
 
 def _append_step_outputs(path: Path, result: Mapping[str, str], outcome: "TrainingOutcome") -> None:

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
 
 from training.bundle import Bundle, verify_bundle
-from training.config import Config, load_config
+from training.config import Config
 from training.contract import check_contract
 from training.dataset import load_table
 from training.estimator import plan_estimator
@@ -59,10 +59,10 @@ def _run_module(module: str, *arguments: str, cwd: Path, **environment: str) -> 
 
 def _fit(**sections: dict[str, object]) -> FittedModel:
     """Fit what a configuration with these sections describes, without gates."""
-    config = load_config(None, sections)
+    config = Config.model_validate(sections)
     plan = plan_estimator(config.estimator.class_path, config.estimator.parameters, config.split.seed)
     report = check_contract(load_table(config), config.contract, classification=plan.is_classification)
-    return fit_model(report.require_valid(), plan, config.split)
+    return fit_model(report.require_valid(), plan, config.split, config.preprocessing)
 
 
 @pytest.fixture(scope="session")

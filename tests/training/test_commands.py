@@ -33,8 +33,15 @@ def rows(label: str = "{0}", count: int = 30) -> str:
         (rows().replace("3,0.375", "3,"), "y", "row 4, b: must not be missing"),
         (rows().replace("3,0.375", "3,oops"), "y", "row 4, b: must be a number (found 'oops')"),
         (rows().replace("3,0.375", "3,inf"), "y", "row 4, b: must be a finite number"),
+        (rows().replace(",", ";"), "y", "between its fields stands a semicolon"),
+        (rows() + "9,9,w\n", "y", "class 'w' needs at least 2 rows (found 1)"),
+        (rows().replace("3,0.375,v", "3,0.375,"), "y", "row 4, y: must not be missing"),
+        (rows() + "9\n", "y", "row 31 has 1 field and the header has 3"),
     ],
-    ids=["empty", "header", "target", "one class", "missing", "text", "infinite"],
+    ids=[
+        *("empty", "header", "target", "one class", "missing", "text", "infinite"),
+        *("delimiter", "one row", "no label", "narrow"),
+    ],
 )
 def test_bad_table_is_one_sentence_for_both_commands(
     csv: Csv, capsys: pytest.CaptureFixture[str], text: str, target: str, sentence: str
@@ -64,7 +71,7 @@ def test_bad_table_is_one_sentence_for_both_commands(
         (
             ["--config", "bad.toml"],
             2,
-            "[split] sed: there is no such key; keys of [split] are test_ratio, seed",
+            "bad.toml:2: [split] sed: there is no such key; did you mean seed? keys of [split] are kind,",
         ),
         (["--config", "class.toml"], 2, "did you mean sklearn.ensemble.RandomForestClassifier"),
         (["--param", "n_estimatorz=3"], 2, "did you mean n_estimators?"),
@@ -135,14 +142,23 @@ def test_label_that_is_no_name_is_a_violation(csv: Csv, capsys: pytest.CaptureFi
     table = str(csv(rows().replace("3,0.375,v", "3,0.375," + "v" * 3_000_000)))
     assert train.main(["--data", table, "--target", "y", "--quiet"]) == ExitCode.CONTRACT
     error = capsys.readouterr().err
-    assert "row 4, y: a label may have at most 256 characters (found 3000000: 'vvv" in error
+    assert "row 4, y: a label may have at most 256 characters (found 'vvv" in error
+    assert "(3000000 characters)" in error
     assert len(error) < 1000
 
 
 def test_output_that_is_a_directory_is_found_before_the_check(capsys: pytest.CaptureFixture[str]) -> None:
-    """By both commands: nothing is read for nothing."""
-    assert validate.main(["--sample", "--output", "."]) == ExitCode.USAGE
+    """By both commands: nothing is read for nothing. A directory is right where tables go, and a page is a file."""
+    assert train.main(["--output", "."]) == ExitCode.USAGE
     assert "--output: . is a directory; name a file" in capsys.readouterr().err
+    assert validate.main(["--sample", "--html", "."]) == ExitCode.USAGE
+    assert "--html: . is a directory; name a file" in capsys.readouterr().err
+    Path("file").touch()
+    assert validate.main(["--sample", "--output", "file"]) == ExitCode.USAGE
+    assert (
+        "--output: file: it is a file; name a directory, or a file that ends in .csv"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("alias", ["latest", "v3", "a b", ""])
@@ -172,8 +188,8 @@ def test_sample_is_validated_and_written(capsys: pytest.CaptureFixture[str]) -> 
     written = pd.read_csv("data/processed/iris.csv")
     assert list(written.columns)[-1] == "species"
     assert shown.splitlines()[-1].startswith("valid: data/processed/iris.csv (sha256 ")
-    assert validate.main(["--sample", "--data", "x.csv"]) == ExitCode.USAGE
-    assert "leave out --data" in capsys.readouterr().err
+    assert validate.main(["--sample", "--target", "y"]) == ExitCode.USAGE
+    assert "leave out --target" in capsys.readouterr().err
 
 
 def test_json_report_is_one_object_on_standard_output(csv: Csv, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -70,6 +71,33 @@ def test_seed_reaches_the_estimator_unless_it_says_otherwise() -> None:
     assert plan_estimator(path, {}, 5).parameters == {"random_state": 5}
     assert plan_estimator(path, {"random_state": 6}, 5).parameters == {"random_state": 6}
     assert plan_estimator("sklearn.neighbors.KNeighborsClassifier", {}, 5).parameters == {}
+
+
+def test_function_may_build_the_estimator(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parameters are those of the configuration, and every part of what it returns gets the seed."""
+    (tmp_path / "own_models.py").write_text(
+        "from sklearn.ensemble import RandomForestClassifier, VotingClassifier\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import StandardScaler\n"
+        "def build(trees=3):\n"
+        "    line = make_pipeline(StandardScaler(), LogisticRegression(random_state=1))\n"
+        "    forest = RandomForestClassifier(trees)\n"
+        "    return VotingClassifier([('line', line), ('forest', forest)], voting='soft')\n"
+        "def broken():\n"
+        "    return 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    section = {"class": "own_models.build", "parameters": {"trees": 4}}
+    built = plan_estimator("own_models.build", {"trees": 4}, 9).build().get_params()
+    assert (built["forest__random_state"], built["forest__n_estimators"]) == (9, 4)
+    assert built["line__logisticregression__random_state"] == 1
+    model, again = fit(estimator=section), fit(estimator=section)
+    assert compile_to_onnx(model) == compile_to_onnx(again)
+    with pytest.raises(EstimatorError, match="no parameter 'tree'; did you mean trees"):
+        plan_estimator("own_models.build", {"tree": 4}, 9)
+    with pytest.raises(EstimatorError, match="and gave a int"):
+        plan_estimator("own_models.broken", {}, 9)
 
 
 def test_wrong_parameter_value_and_small_table_are_sentences(fit: Fit, numbers: dict[str, object]) -> None:
@@ -179,6 +207,7 @@ def test_onnx_is_the_same_in_every_process(tmp_path: Path) -> None:
         estimator("ensemble.GradientBoostingClassifier", n_estimators=3),
         estimator("ensemble.ExtraTreesClassifier", n_estimators=10),
         estimator("tree.DecisionTreeClassifier"),
+        estimator("ensemble.HistGradientBoostingClassifier", max_iter=20),
     ],
     ids=lambda section: str(section["class"]),
 )
@@ -233,7 +262,21 @@ def test_probes_hit_thresholds_and_respect_whole_numbers(
 
 def test_estimator_without_a_converter_has_a_reason(fit: Fit) -> None:
     """What skl2onnx cannot convert ends in one line, not in a traceback."""
-    model = fit(estimator=estimator("ensemble.HistGradientBoostingClassifier", max_iter=2))
-    with pytest.raises(CompileError, match="TreeEnsembleClassifier") as caught:
+    model = fit(estimator=estimator("semi_supervised.LabelSpreading"))
+    with pytest.raises(CompileError, match="Unable to find a shape calculator for type") as caught:
         compile_to_onnx(model)
     assert "\n" not in str(caught.value)
+
+
+def test_ties_are_no_mismatch(fit: Fit) -> None:
+    """Where half of the trees say one thing and half the other, rounding chooses the label, and nobody is wrong."""
+    bunch = load_breast_cancer(as_frame=True)
+    bunch.frame.to_csv("cancer.csv", index=False)
+    trees = estimator("ensemble.ExtraTreesClassifier", n_estimators=50)
+    model = fit(dataset={"source": "cancer.csv", "target": "target"}, estimator=trees)
+    rows, compiled = probe_rows(model, 1), OnnxModel(compile_to_onnx(model))
+    other = compiled.run(rows)[0] != model.predict(model.inputs(rows))
+    assert other.any()
+    assert np.abs(model.probabilities(model.inputs(rows[other])) - 0.5).max() < 1e-9
+    parity = compare_outputs(model, compiled, seed=1)
+    assert parity.passed, parity.reason

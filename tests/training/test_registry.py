@@ -211,7 +211,26 @@ def test_alias_that_cannot_be_set_leaves_the_version(registry: mlflow.MlflowClie
     with pytest.raises(
         RegistryError, match="models:/iris/99 is registered, but the alias champion was not set"
     ):
-        Registry(mlflow.get_tracking_uri()).set_alias(RegisteredVersion("iris", 99), "champion")
+        Registry(mlflow.get_tracking_uri()).set_alias(RegisteredVersion("iris", 99), "champion", expect=1)
+
+
+def test_alias_that_moved_during_the_training_is_not_overwritten(registry: mlflow.MlflowClient) -> None:
+    """Who expects what it read before an hour of training is refused, told who moved it and how to go on."""
+    here = Registry(mlflow.get_tracking_uri())
+    registry.create_registered_model("moved")
+    for _ in range(3):
+        registry.create_model_version("moved", source=str(Path.cwd()))
+    here.set_alias(RegisteredVersion("moved", 1), "champion", expect=here.alias("moved", "champion"))
+    before = here.alias("moved", "champion")
+    here.set_alias(RegisteredVersion("moved", 2), "champion", expect=before)
+    sentence = (
+        r"models:/moved/3 is registered.*is at version 2: .*training registered models:/moved/2"
+        r".*aliases move champion 3"
+    )
+    with pytest.raises(RegistryError, match=sentence):
+        here.set_alias(RegisteredVersion("moved", 3), "champion", expect=before)
+    assert (here.alias("moved", "champion"), here.alias("moved", "previous")) == (2, 1)
+    assert here.alias("never", "champion") is None
 
 
 def test_failure_while_recording_marks_the_run_failed(registry: mlflow.MlflowClient) -> None:
