@@ -123,7 +123,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure; after -- names (serving, swap, overload, peers, parity; none: all), then flags for each of them."""
+    """Measure; after -- names (serving, swap, overload, peers, parity, validation; none: all), then their flags."""
     prepare(session)
     session.env["UV"] = _uv()  # the peers' environments are made with it
     ghz = ROOT / ".nox" / "bin" / "ghz"
@@ -132,9 +132,25 @@ def bench(session: nox.Session) -> None:
         session.run("go", "install", source, env={"GOBIN": str(ghz.parent)}, external=True)
     flags = list(itertools.dropwhile(lambda word: not word.startswith("-"), session.posargs))
     names = session.posargs[: len(session.posargs) - len(flags)]
-    for name in names or ("serving", "swap", "overload", "peers", "parity"):
+    for name in names or ("serving", "swap", "overload", "peers", "parity", "validation"):
         results = str(ROOT / "benchmarks" / "results")
         run(session, f"benchmarks.{name}", "--json", results, *flags, patient=True)
+
+
+@nox.session(venv_backend="none", default=False)
+def stores(session: nox.Session) -> None:
+    """Read tables from emulators of Azure's and Google's stores; arguments after -- go to pytest."""
+    prepare(session)
+    places = ROOT / ".nox"
+    if not (places / "bin" / "fake-gcs-server").exists():
+        source = "github.com/fsouza/fake-gcs-server@v1.52.2"
+        session.run("go", "install", source, env={"GOBIN": str(places / "bin")}, external=True)
+    azurite = places / "azurite"
+    if not (azurite / "node_modules" / ".bin" / "azurite-blob").exists():
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
+        session.run("npm", "install", *quiet, "--prefix", str(azurite), "azurite@3.37.0", external=True)
+    session.env["COALMINE_TEST_STORES"] = str(places)
+    run(session, "pytest", *(session.posargs or ["tests/stores"]), patient=True)
 
 
 @nox.session(default=False)
