@@ -38,8 +38,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from benchmarks.report import say, table, write
-from training.converters import prepare_conversion
-from training.thresholds import splits
+from training.bundling.converters import prepare_conversion
+from training.bundling.thresholds import splits
 
 __all__ = ["Found", "main", "measure"]
 

@@ -63,7 +63,7 @@ class MlflowRegistry:
             import mlflow  # noqa: PLC0415  # takes seconds; only commands that use the registry pay
             from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
 
-            from training.alias_moves import AliasMover  # noqa: PLC0415  # it takes MLflow with it
+            from training.registering.alias_moves import AliasMover  # noqa: PLC0415  # it takes MLflow with it
 
             self._error: type[Exception] = mlflow.exceptions.MlflowException
             try:
@@ -96,7 +96,7 @@ class MlflowRegistry:
         return self._alias(name, CHAMPION)
 
     def promote(self, version: ModelVersion, *, expected: str | None, why: str) -> None:
-        """Move the aliases and keep `why`, as `training.alias_moves` does.
+        """Move the aliases and keep `why`, as `training.registering.alias_moves` does.
 
         Raises `InfrastructureError`, and `AliasConflictError` when somebody moved `champion`.
         """

@@ -1,26 +1,28 @@
 """From a table to a registered version that a server can trust.
 
-A configuration (`config`, `coalmine.toml`) names a table; `sources` fetches it, `dataset` reads it and
-`contract` checks it: columns, rows among each other, and drift since the one that was `accepted` before.
-`estimator` finds what shall learn, `fit` splits, fits and measures, and `gates` say yes or no. Then `bundle`
-writes a directory that stock MLflow loads: `compile` turns the model into ONNX, `parity` decides whether that
-may serve, `reference` keeps what drift compares with, `lineage` says where it all came from, and `manifest`
-pins every byte. `registry` stores exactly these bytes and registers them, the version last.
+A `configuration` (`coalmine.toml`) names a table; `data` fetches and reads it, and `contracts` check it: columns, rows
+among each other, and drift since the table that was accepted before. `fitting` finds what shall learn, puts the
+preprocessing in front of it, splits and fits. `judging` measures what came out, with intervals, meets the champion on
+the same held-out rows, and says yes or no by gates. `bundling` writes a directory that stock MLflow loads: compiled to
+ONNX where that agrees with scikit-learn, with the reference for drift, the lineage, a model card, and a manifest that
+pins every byte. `registering` stores exactly these bytes and registers them, the version last, and moves aliases with
+a history.
 
-Two commands walk this way: `python -m training.validate` as far as the contract, `python -m training.train`
-to its end. `pipeline` is the way itself, `report` the only module that writes for people.
+Commands: `validate` goes as far as the contract, `train` to the end; `inspect`, `sign`, `aliases` and `history` look
+after what is there; `adopt` makes a bundle of somebody else's model. `pipeline` is the way itself, `report` and
+`report_html` write for people.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from training.bundle import Bundle, build_bundle, verify_bundle
-    from training.config import Config, load_config
-    from training.contract import ContractReport, ValidatedTable, check_contract
+    from training.bundling.bundle import Bundle, build_bundle, verify_bundle
+    from training.bundling.reference import persist_reference_dataset
+    from training.configuration.config import Config, load_config
+    from training.contracts.contract import ContractReport, ValidatedTable, check_contract
     from training.errors import ExitCode, TrainingError
     from training.pipeline import TrainingOutcome, check_data, run_training
-    from training.reference import persist_reference_dataset
 
 __all__ = [
     "Bundle",
@@ -41,20 +43,20 @@ __all__ = [
 
 # Imported when first used: `python -m training.train --help` must not wait for MLflow and scikit-learn.
 _HOMES: Final = {
-    "Bundle": "bundle",
-    "Config": "config",
-    "ContractReport": "contract",
+    "Bundle": "bundling.bundle",
+    "Config": "configuration.config",
+    "ContractReport": "contracts.contract",
     "ExitCode": "errors",
     "TrainingError": "errors",
     "TrainingOutcome": "pipeline",
-    "ValidatedTable": "contract",
-    "build_bundle": "bundle",
-    "check_contract": "contract",
+    "ValidatedTable": "contracts.contract",
+    "build_bundle": "bundling.bundle",
+    "check_contract": "contracts.contract",
     "check_data": "pipeline",
-    "load_config": "config",
-    "persist_reference_dataset": "reference",
+    "load_config": "configuration.config",
+    "persist_reference_dataset": "bundling.reference",
     "run_training": "pipeline",
-    "verify_bundle": "bundle",
+    "verify_bundle": "bundling.bundle",
 }
 
 

@@ -53,9 +53,9 @@ def adopt(order: Order) -> None:
     Raises `BundleError` for a model that cannot be adopted.
     """
     # Not before the request is read: these take seconds.
-    from training.bundle import METRICS_FILE, write_compiled  # noqa: PLC0415
-    from training.manifest import MANIFEST_FILE, build_manifest, list_files, message_to_json  # noqa: PLC0415
-    from training.plain import known_metrics, read_plain, trace_plain  # noqa: PLC0415
+    from training.bundling.bundle import METRICS_FILE, write_compiled  # noqa: PLC0415
+    from training.bundling.manifest import MANIFEST_FILE, build_manifest, list_files, message_to_json  # noqa: PLC0415
+    from training.bundling.plain import known_metrics, read_plain, trace_plain  # noqa: PLC0415
     from training.storage import write_atomically  # noqa: PLC0415
 
     plain = read_plain(order.directory, order.name, order.trusted_types, allow_pickle=order.allow_pickle)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from training.command_line import run_command
 from training.errors import ExitCode
-from training.registry_address import prepare_mlflow, tracking_uri_of
+from training.registering.address import prepare_mlflow, tracking_uri_of
 
 if TYPE_CHECKING:
-    from training.alias_history import Act
-    from training.alias_moves import AliasMover, ModelAliases
+    from training.registering.alias_history import Act
+    from training.registering.alias_moves import AliasMover, ModelAliases
 
 __all__ = ["main"]
 
@@ -103,8 +103,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 def open_mover() -> "AliasMover":
     """Connect to the registry that the environment names. Raises `ConfigError` when its file does not exist."""
     prepare_mlflow()
-    from training.alias_moves import AliasMover  # noqa: PLC0415  # MLflow takes two seconds to import
-    from training.registry_database import require_existing  # noqa: PLC0415
+    from training.registering.alias_moves import AliasMover  # noqa: PLC0415  # MLflow takes two seconds to import
+    from training.registering.database import require_existing  # noqa: PLC0415
 
     tracking_uri = tracking_uri_of(os.environ)
     require_existing(tracking_uri)
@@ -112,7 +112,7 @@ def open_mover() -> "AliasMover":
 
 
 def _move(mover: "AliasMover", arguments: argparse.Namespace) -> "Act | None":
-    from training.alias_moves import CHAMPION  # noqa: PLC0415
+    from training.registering.alias_moves import CHAMPION  # noqa: PLC0415
 
     name, alias, to = arguments.name, arguments.alias, arguments.to
     expect = arguments.expect if "expect" in arguments else mover.read(name).aliases.get(alias)

@@ -1,7 +1,7 @@
 """`python -m training.history`: what was champion when, and why.
 
-MLflow keeps no such record; see `training.alias_history` for where ours lies. Moves that were made behind our
-back, as in MLflow's web interface, leave no entry and are noted where they show.
+MLflow keeps no such record; see `training.registering.alias_history` for where ours lies. Moves that were made
+behind our back, as in MLflow's web interface, leave no entry and are noted where they show.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from training.command_line import run_command
 from training.errors import ExitCode
 
 if TYPE_CHECKING:
-    from training.alias_history import Act, AliasChange
-    from training.alias_moves import ModelAliases
+    from training.registering.alias_history import Act, AliasChange
+    from training.registering.alias_moves import ModelAliases
 
 __all__ = ["main"]
 
@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 
 def list_moves(now: "ModelAliases") -> list[dict[str, Any]]:
     """Return one entry a move, oldest first, unrecorded ones where they show."""
-    from training.alias_history import unrecorded_moves  # noqa: PLC0415
+    from training.registering.alias_history import unrecorded_moves  # noqa: PLC0415
 
     unrecorded: dict[int | None, list[AliasChange]] = {}
     for number, change in unrecorded_moves(now.acts, now.aliases):

@@ -13,7 +13,7 @@ from typing import Final
 
 from training.command_line import run_command
 from training.errors import BundleError, ConfigError, ExitCode, RegistryError
-from training.registry_address import prepare_mlflow, tracking_uri_of
+from training.registering.address import prepare_mlflow, tracking_uri_of
 
 __all__ = ["main"]
 
@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         contextlib.redirect_stdout(sys.stderr),
         _directory(arguments.model) as directory,
     ):  # of what libraries print
-        from training.bundle_facts import read_facts  # noqa: PLC0415  # MLflow takes two seconds to import
+        from training.bundling.bundle_facts import read_facts  # noqa: PLC0415  # MLflow takes two seconds to import
 
         try:
             facts = read_facts(directory, public_key=arguments.public_key)
@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         stdout.write(json.dumps(facts) + "\n")
     else:
-        from training.bundle_page import show_facts  # noqa: PLC0415  # --json needs none of it
+        from training.bundling.bundle_page import show_facts  # noqa: PLC0415  # --json needs none of it
 
         show_facts(facts, stdout)
     return ExitCode.OK
@@ -90,8 +90,8 @@ def _directory(model: str) -> Iterator[Path]:
 def _fetch(model_uri: str, destination: Path) -> Path:
     import mlflow.artifacts  # noqa: PLC0415  # seconds
 
-    from training.registry_calls import Calls  # noqa: PLC0415  # MLflow too
-    from training.registry_database import require_existing  # noqa: PLC0415
+    from training.registering.calls import Calls  # noqa: PLC0415  # MLflow too
+    from training.registering.database import require_existing  # noqa: PLC0415
 
     tracking_uri = tracking_uri_of(os.environ)
     require_existing(tracking_uri)

@@ -6,25 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config import Config
-from training.contract import ContractReport
-from training.cross_validation import cross_validate
+from training.bundling.lineage import digest_config
+from training.configuration.config import Config
+from training.contracts.contract import ContractReport
+from training.contracts.validated import ValidatedTable
+from training.contracts.validation import validate_dataset
 from training.errors import ConfigError
-from training.estimator import EstimatorPlan, plan_estimator
-from training.evaluation import Evaluation, evaluate
-from training.fit import FittedModel, fit_model
-from training.fold_bar import long_work
-from training.gates import judge_champion, judge_gates, refuse_foreign_gates, require_gates
-from training.lineage import digest_config
+from training.fitting.cross_validation import cross_validate
+from training.fitting.estimator import EstimatorPlan, plan_estimator
+from training.fitting.fit import FittedModel, fit_model
+from training.fitting.fold_bar import long_work
+from training.judging.evaluation import Evaluation, evaluate
+from training.judging.gates import judge_champion, judge_gates, refuse_foreign_gates, require_gates
 from training.report import Progress, show_contract, show_gates, show_note
 from training.storage import public_uri, staged_directory, storage_errors
-from training.validated import ValidatedTable
-from training.validation import validate_dataset
 
 if TYPE_CHECKING:
-    from training.bundle import Bundle
-    from training.comparison import Comparison
-    from training.registry import RegisteredVersion, Registry
+    from training.bundling.bundle import Bundle
+    from training.judging.comparison import Comparison
+    from training.registering.registry import RegisteredVersion, Registry
 
 __all__ = ["TrainingOutcome", "check_data", "run_training"]
 
@@ -130,7 +130,7 @@ def _require_valid(report: ContractReport, progress: Progress) -> ValidatedTable
 
 
 def _connect(tracking_uri: str, progress: Progress) -> "Registry":
-    from training.registry import Registry  # noqa: PLC0415  # MLflow takes a second to import
+    from training.registering.registry import Registry  # noqa: PLC0415  # MLflow takes a second to import
 
     with progress.step(f"connect to {public_uri(tracking_uri)}"):
         return Registry(tracking_uri)
@@ -158,7 +158,7 @@ def _fit(
 def _compare(
     registry: "Registry", model: FittedModel, champion: int | None, config: Config, progress: Progress
 ) -> "Comparison | None":
-    from training.contest import compare_with_champion  # noqa: PLC0415  # MLflow and skl2onnx take seconds
+    from training.judging.contest import compare_with_champion  # noqa: PLC0415  # MLflow and skl2onnx take seconds
 
     if champion is None:
         return None
@@ -172,7 +172,7 @@ def _compare(
 
 
 def _bundle(staging: Path, made: _Made, progress: Progress, **mlflow_ids: str) -> "Bundle":
-    from training.bundle import build_bundle  # noqa: PLC0415  # MLflow and skl2onnx take seconds to import
+    from training.bundling.bundle import build_bundle  # noqa: PLC0415  # MLflow and skl2onnx take seconds to import
 
     config = made.config
     with progress.step("bundle, compile, verify"):
@@ -188,7 +188,7 @@ def _bundle(staging: Path, made: _Made, progress: Progress, **mlflow_ids: str) -
     if bundle.manifest.parity.reason:
         show_note(f"served by scikit-learn, not ONNX: {bundle.manifest.parity.reason}")
     if made.sign_key is not None:
-        from training.signing import sign_bundle  # noqa: PLC0415  # an extra
+        from training.bundling.signing import sign_bundle  # noqa: PLC0415  # an extra
 
         with progress.step(f"sign with {made.sign_key}"):
             sign_bundle(staging, made.sign_key)
@@ -222,7 +222,7 @@ def _register(
 
 
 def _write_evaluation(directory: Path, made: _Made) -> None:
-    from training.evaluation_files import write_evaluation  # noqa: PLC0415  # matplotlib takes a second to import
+    from training.judging.evaluation_files import write_evaluation  # noqa: PLC0415  # matplotlib takes a second to import
 
     more = {} if made.comparison is None else {"champion_comparison": made.comparison.to_json()}
     write_evaluation(directory, made.evaluation, **more)

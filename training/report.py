@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.contract import ContractReport
+from training.contracts.contract import ContractReport
 from training.errors import TrainingError
-from training.gates import Gate
+from training.judging.gates import Gate
 
 __all__ = [
     "Progress",

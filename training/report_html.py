@@ -7,7 +7,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.contract import ContractReport
+from training.contracts.contract import ContractReport
 
 __all__ = ["contract_html"]
 

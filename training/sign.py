@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from training.bundling.signing import generate_key_pair, sign_bundle
 from training.command_line import run_command
 from training.errors import ConfigError, ExitCode
-from training.signing import generate_key_pair, sign_bundle
 
 __all__ = ["main"]
 

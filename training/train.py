@@ -18,9 +18,9 @@ from training.command_line import (
     run_as_process,
     run_command,
 )
-from training.config import Config
+from training.configuration.config import Config
 from training.errors import ConfigError, ExitCode
-from training.registry_address import DEFAULT_TRACKING_URI, prepare_mlflow
+from training.registering.address import DEFAULT_TRACKING_URI, prepare_mlflow
 from training.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _config(arguments: argparse.Namespace) -> Config:
     if arguments.no_register and arguments.alias is not None:
         problems.append("--alias: an alias needs a registered version; leave out --no-register")
     if arguments.sign_key is not None:
-        from training.signing import key_problems, signing_problems  # noqa: PLC0415  # needed by few
+        from training.bundling.signing import key_problems, signing_problems  # noqa: PLC0415  # needed by few
 
         problems += [*signing_problems(), *key_problems("--sign-key", arguments.sign_key)]
     if problems:

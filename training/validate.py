@@ -14,12 +14,12 @@ from training.command_line import (
     run_as_process,
     run_command,
 )
-from training.config import Config, config_schema
+from training.configuration.config import Config, config_schema
 from training.errors import ConfigError, ExitCode
 from training.storage import write_atomically
 
 if TYPE_CHECKING:
-    from training.contract import ContractReport
+    from training.contracts.contract import ContractReport
 
 __all__ = ["main"]
 
@@ -136,8 +136,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
 def _check(
     config: Config, arguments: argparse.Namespace, destination: Path, *, is_part: bool
 ) -> "ContractReport":
-    from training.estimator import plan_estimator  # noqa: PLC0415
-    from training.validation import validate_dataset  # noqa: PLC0415
+    from training.contracts.validation import validate_dataset  # noqa: PLC0415
+    from training.fitting.estimator import plan_estimator  # noqa: PLC0415
 
     plan = plan_estimator(config.estimator.class_path, config.estimator.parameters, config.split.seed)
     return validate_dataset(
@@ -150,7 +150,7 @@ def _check(
 
 
 def _store(found: "ContractReport", path: Path) -> None:
-    from training.accepted import accept  # noqa: PLC0415
+    from training.contracts.accepted import accept  # noqa: PLC0415
 
     assert found.table is not None
     if found.part:
@@ -160,8 +160,8 @@ def _store(found: "ContractReport", path: Path) -> None:
 
 
 def _destination(config: Config, output: Path | None) -> Path:
-    from training.accepted import PROCESSED  # noqa: PLC0415
-    from training.validation import processed_path  # noqa: PLC0415
+    from training.contracts.accepted import PROCESSED  # noqa: PLC0415
+    from training.contracts.validation import processed_path  # noqa: PLC0415
 
     if output is not None and output.suffix in (".csv", ".parquet") and not output.is_dir():
         return output

@@ -15,7 +15,7 @@ import skops.io
 from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 
-from training.bundle import TRUSTED_TYPES
+from training.bundling.bundle import TRUSTED_TYPES
 
 __all__ = ["SEED", "Forest", "lay_down"]
 

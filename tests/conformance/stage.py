@@ -20,7 +20,7 @@ import numpy as np
 import skops.io
 from sklearn.datasets import load_iris
 
-from training.bundle import TRUSTED_TYPES
+from training.bundling.bundle import TRUSTED_TYPES
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]

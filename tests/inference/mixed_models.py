@@ -21,7 +21,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from protos.inference.v1 import manifest_pb2 as pb
 from tests.inference.artifacts.bundle_kit import seal
-from training.columns import Column, encode_rows, features_of
+from training.data.columns import Column, encode_rows, features_of
 
 #: A category that may be missing and takes unknown texts for missing ones, one that is always there, a number that
 #: may be missing, and a whole number.

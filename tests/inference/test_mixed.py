@@ -26,7 +26,7 @@ from tests.inference.mixed_models import (
     mixed_pipeline,
     write_mixed_bundle,
 )
-from training.columns import encode_rows
+from training.data.columns import encode_rows
 
 Cells = Sequence[float | str | None]
 BOUND = 1e-5

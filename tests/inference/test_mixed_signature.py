@@ -15,7 +15,7 @@ from inference.rows import MAX_VIOLATIONS, Decoded
 from inference.signature import Signature
 from protos.inference.v1.manifest_pb2 import ModelManifest
 from tests.inference.mixed_models import COLUMNS, NAMES, ROWS, mixed_frame, mixed_manifest
-from training.columns import encode_rows
+from training.data.columns import encode_rows
 
 SIGNATURE = Signature(mixed_manifest())
 NAN = math.nan

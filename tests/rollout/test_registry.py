@@ -11,8 +11,8 @@ import pytest
 
 from rollout.errors import AliasConflictError, ExitCode, InfrastructureError, UsageError
 from rollout.registry import MlflowRegistry, ModelVersion
-from training.alias_history import unrecorded_moves
-from training.alias_moves import AliasMover
+from training.registering.alias_history import unrecorded_moves
+from training.registering.alias_moves import AliasMover
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 
 from tests.stores.conftest import KEY, ROWS, connection_string
 from training import validate
+from training.data.sources import local_file
 from training.errors import DatasetError, ExitCode
-from training.sources import local_file
 
 #: Slow where nothing answers: the libraries try for a while.
 pytestmark = pytest.mark.slow

@@ -15,12 +15,12 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
 
-from training.bundle import Bundle, verify_bundle
-from training.config import Config
-from training.contract import check_contract
-from training.dataset import load_table
-from training.estimator import plan_estimator
-from training.fit import FittedModel, fit_model
+from training.bundling.bundle import Bundle, verify_bundle
+from training.configuration.config import Config
+from training.contracts.contract import check_contract
+from training.data.dataset import load_table
+from training.fitting.estimator import plan_estimator
+from training.fitting.fit import FittedModel, fit_model
 from training.pipeline import run_training
 from training.report import Progress
 

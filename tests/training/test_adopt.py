@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from protos.inference.v1.manifest_pb2 import FeatureType, ModelManifest, Runtime
 from training.adopt import Order, adopt
-from training.bundle import read_bundle
+from training.bundling.bundle import read_bundle
 from training.errors import BundleError
 
 ROOT = Path(__file__).parents[2]

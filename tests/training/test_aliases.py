@@ -15,10 +15,10 @@ import mlflow
 import pytest
 
 from training import aliases
-from training.alias_history import AliasChange
-from training.alias_moves import AliasMover
 from training.errors import AliasConflictError, ConfigError, RegistryError
-from training.registry_database import prepare_sqlite
+from training.registering.alias_history import AliasChange
+from training.registering.alias_moves import AliasMover
+from training.registering.database import prepare_sqlite
 
 ROOT = Path(__file__).parents[2]
 
@@ -201,7 +201,7 @@ def test_a_promotion_killed_at_any_call_is_finished_by_the_next_one(uri: str, ca
     """SIGKILL before each write: the lock is free, the same promotion again ends as if nothing had happened."""
     program = (
         "import os, signal, sys, mlflow\n"
-        "from training.alias_moves import AliasMover\n"
+        "from training.registering.alias_moves import AliasMover\n"
         "left = int(sys.argv[2])\n"
         "def guarded(method):\n"
         "    def call(*arguments):\n"

@@ -13,15 +13,15 @@ import skops.io
 
 from protos.inference.v1.manifest_pb2 import Runtime
 from tests.training.mixed_tables import mixed_frame, mixed_sections
-from training.bundle import build_bundle
-from training.compile import OnnxModel, compile_to_onnx
-from training.converters import float32_floor
+from training.bundling.bundle import build_bundle
+from training.bundling.compile import OnnxModel, compile_to_onnx
+from training.bundling.converters import float32_floor
+from training.bundling.parity import compare_outputs
+from training.bundling.thresholds import splits
 from training.errors import EstimatorError
-from training.estimator import plan_estimator
-from training.fit import FittedModel
-from training.parity import compare_outputs
-from training.preprocessing import matrix_part
-from training.thresholds import splits
+from training.fitting.estimator import plan_estimator
+from training.fitting.fit import FittedModel
+from training.fitting.preprocessing import matrix_part
 
 Fit = Callable[..., FittedModel]
 
@@ -91,7 +91,7 @@ def test_missing_package_names_the_extra() -> None:
     """In an environment without it, the sentence says what to install."""
     code = (
         "import sys; sys.modules['xgboost'] = None\n"  # what Python does with a package that is not there
-        "from training.estimator import plan_estimator\n"
+        "from training.fitting.estimator import plan_estimator\n"
         "plan_estimator('xgboost.XGBClassifier', {}, 1)\n"
     )
     done = subprocess.run(

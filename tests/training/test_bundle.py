@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from protos.inference.v1.manifest_pb2 import FeatureType, GoldenRow, ModelManifest, Runtime, Task
 from training import persist_reference_dataset
-from training.bundle import Bundle, build_bundle, read_bundle, verify_bundle
-from training.compile import OnnxModel
+from training.bundling.bundle import Bundle, build_bundle, read_bundle, verify_bundle
+from training.bundling.compile import OnnxModel
+from training.bundling.manifest import manifest_from_json, message_to_json
 from training.errors import BundleError, ConfigError, EstimatorError, StorageError
-from training.fit import FittedModel
-from training.manifest import manifest_from_json, message_to_json
+from training.fitting.fit import FittedModel
 
 
 @pytest.fixture
@@ -203,7 +203,10 @@ def test_failed_parity_leaves_onnx_out_and_says_why(
     """The server then runs scikit-learn; the reason is one sentence in the manifest."""
     other = fit(estimator={"parameters": {"n_estimators": 3}})
     # The one fake here: a converter that converts the wrong model, since a right one never fails for a forest.
-    from training import bundle, compile  # noqa: A004
+    from training.bundling import (
+        bundle,
+        compile,  # noqa: A004
+    )
 
     monkeypatch.setattr(bundle, "compile_to_onnx", lambda _: compile.compile_to_onnx(other))
     Path("b").mkdir()

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.mixed_tables import COLUMNS, mixed_frame, mixed_sections
-from training.bundle import build_bundle
-from training.champion import Champion, read_champion
-from training.comparison import Verdict, compare_models
-from training.config import GatesSection
+from training.bundling.bundle import build_bundle
+from training.configuration.config import GatesSection
 from training.errors import GateError
-from training.fit import FittedModel
-from training.gates import judge_champion, require_gates
-from training.paired_tests import mcnemar_mid_p, sign_flip_p
+from training.fitting.fit import FittedModel
+from training.judging.champion import Champion, read_champion
+from training.judging.comparison import Verdict, compare_models
+from training.judging.gates import judge_champion, require_gates
+from training.judging.paired_tests import mcnemar_mid_p, sign_flip_p
 
 Fit = Callable[..., FittedModel]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from training.config import (
+from training.configuration.config import (
     ColumnSection,
     Config,
     PreprocessingSection,
@@ -18,7 +18,7 @@ from training.config import (
     config_schema,
     load_config,
 )
-from training.config_lines import find_lines
+from training.configuration.lines import find_lines
 from training.errors import ConfigError, ExitCode
 
 SHIPPED = Path(__file__).parents[2] / "coalmine.toml"

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.columns import Column, encode_rows
-from training.config import Config, ContractSection, SplitSection, load_config
-from training.contract import MAX_VIOLATIONS, ContractReport, ValidatedTable, check_contract
-from training.dataset import Table, load_table
+from training.configuration.config import Config, ContractSection, SplitSection, load_config
+from training.contracts.contract import MAX_VIOLATIONS, ContractReport, ValidatedTable, check_contract
+from training.data.columns import Column, encode_rows
+from training.data.dataset import Table, load_table
 from training.errors import ContractError, ExitCode
 
 GOOD = pd.DataFrame({"a": np.arange(30) / 10, "n": np.arange(30) % 7, "y": ["u", "v", "w"] * 10})

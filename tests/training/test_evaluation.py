@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from tests.training.mixed_tables import mixed_sections
-from training.calibration import calibrate
-from training.evaluation import evaluate
-from training.evaluation_files import write_evaluation
-from training.fit import FittedModel
-from training.intervals import accuracy_interval, r2_interval
+from training.fitting.fit import FittedModel
+from training.judging.calibration import calibrate
+from training.judging.evaluation import evaluate
+from training.judging.evaluation_files import write_evaluation
+from training.judging.intervals import accuracy_interval, r2_interval
 
 Fit = Callable[..., FittedModel]
 

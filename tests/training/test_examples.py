@@ -18,7 +18,7 @@ import pytest
 from inference.client import InvalidRequestError, PredictionClient
 from protos.inference.v1.manifest_pb2 import Runtime
 from tests.training.conftest import ROOT, _run_module
-from training.bundle import verify_bundle
+from training.bundling.bundle import verify_bundle
 
 #: A start takes seconds; what has not started by then is stuck.
 _START_SECONDS = 90.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from training.fold_bar import long_work
+from training.fitting.fold_bar import long_work
 
 _CODE = """
-from training.fold_bar import long_work
+from training.fitting.fold_bar import long_work
 with long_work("cross-validate", total=2, quiet={quiet}) as advance:
     advance()
     advance()

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import history
-from training.alias_history import Act, AliasChange, next_number, read_acts, unrecorded_moves
-from training.alias_moves import AliasMover
-from training.registry_database import prepare_sqlite
+from training.registering.alias_history import Act, AliasChange, next_number, read_acts, unrecorded_moves
+from training.registering.alias_moves import AliasMover
+from training.registering.database import prepare_sqlite
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from training import inspect, sign
-from training.bundle import Bundle
+from training.bundling.bundle import Bundle
 
 
 @pytest.fixture

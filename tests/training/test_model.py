@@ -16,13 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from protos.inference.v1.manifest_pb2 import ModelMetrics
-from training.compile import CompileError, OnnxModel, compile_to_onnx
-from training.config import GatesSection
+from training.bundling.compile import CompileError, OnnxModel, compile_to_onnx
+from training.bundling.parity import compare_outputs, parity_bound, probe_rows
+from training.configuration.config import GatesSection
 from training.errors import ContractError, EstimatorError, GateError
-from training.estimator import plan_estimator
-from training.fit import FittedModel
-from training.gates import judge_gates, require_gates
-from training.parity import compare_outputs, parity_bound, probe_rows
+from training.fitting.estimator import plan_estimator
+from training.fitting.fit import FittedModel
+from training.judging.gates import judge_gates, require_gates
 
 Fit = Callable[..., FittedModel]
 
@@ -177,8 +177,8 @@ def test_onnx_is_the_same_in_every_process(tmp_path: Path) -> None:
     text = '[estimator]\nclass = "sklearn.ensemble.GradientBoostingClassifier"\nparameters = {n_estimators = 3}\n'
     config.write_text(text)
     code = (
-        "import hashlib; from pathlib import Path; from training.config import load_config\n"
-        "from training import pipeline, compile, fit\n"
+        "import hashlib; from pathlib import Path; from training.configuration.config import load_config\n"
+        "from training import pipeline; from training.bundling import compile; from training.fitting import fit\n"
         f"config = load_config(Path({str(config)!r}))\n"
         "plan = pipeline.plan_estimator(config.estimator.class_path, config.estimator.parameters, 1)\n"
         "model = fit.fit_model(pipeline.check_data(config).require_valid(), plan, config.split)\n"

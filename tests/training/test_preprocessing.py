@@ -14,14 +14,14 @@ from sklearn.pipeline import Pipeline
 
 from protos.inference.v1.manifest_pb2 import FeatureType, Runtime
 from tests.training.mixed_tables import COLUMNS, mixed_sections
-from training.bundle import Bundle, build_bundle
-from training.columns import columns_of, decode_rows, encode_rows
-from training.compile import OnnxModel, compile_to_onnx
+from training.bundling.bundle import Bundle, build_bundle
+from training.bundling.compile import OnnxModel, compile_to_onnx
+from training.bundling.parity import compare_outputs
+from training.bundling.probes import probe_rows
+from training.data.columns import columns_of, decode_rows, encode_rows
 from training.errors import ConfigError, EstimatorError
-from training.fit import FittedModel
-from training.parity import compare_outputs
-from training.preprocessing import matrix_part
-from training.probes import probe_rows
+from training.fitting.fit import FittedModel
+from training.fitting.preprocessing import matrix_part
 
 Fit = Callable[..., FittedModel]
 

@@ -9,10 +9,10 @@ import pytest
 
 from drift.alarm import evaluate_alarm
 from drift.rows import Predictions, Reference, Rows, Schema
-from training.bundle import build_bundle
+from training.bundling.bundle import build_bundle
+from training.bundling.reference import predict_out_of_sample
 from training.errors import EstimatorError
-from training.fit import FittedModel
-from training.reference import predict_out_of_sample
+from training.fitting.fit import FittedModel
 
 Fit = Callable[..., FittedModel]
 DATASET = {"source": "noisy.csv", "target": "y"}

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 
 from training import train
-from training.bundle import read_bundle, verify_bundle
-from training.config import load_config
+from training.bundling.bundle import read_bundle, verify_bundle
+from training.configuration.config import load_config
 from training.errors import ExitCode, RegistryError
 from training.pipeline import run_training
-from training.registry import RegisteredVersion, Registry
-from training.registry_database import prepare_sqlite
+from training.registering.database import prepare_sqlite
+from training.registering.registry import RegisteredVersion, Registry
 from training.report import Progress
 
 pytestmark = pytest.mark.slow

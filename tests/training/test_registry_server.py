@@ -20,11 +20,11 @@ import mlflow
 import pytest
 
 from training import train
-from training.alias_lock import alias_lock
-from training.alias_moves import AliasMover
-from training.bundle import verify_bundle
+from training.bundling.bundle import verify_bundle
 from training.errors import AliasConflictError, ExitCode, RegistryError
-from training.registry_calls import Calls
+from training.registering.alias_lock import alias_lock
+from training.registering.alias_moves import AliasMover
+from training.registering.calls import Calls
 
 pytestmark = pytest.mark.slow
 
@@ -190,7 +190,8 @@ def test_credentials_are_used(
 
 KILLED = """
 import os, signal, sys, mlflow
-from training import alias_lock, train
+from training import train
+from training.registering import alias_lock
 alias_lock.LEASE_SECONDS = 12.0  # the next one waits until the flag of this one runs out
 def killed(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -299,7 +300,7 @@ def test_a_lock_that_is_held_for_long_is_told(
     uri: str, iris: str, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits in vain is told who holds it."""
-    monkeypatch.setattr("training.alias_lock._WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("training.registering.alias_lock._WAIT_SECONDS", 0.5)
     calls = Calls(uri)
     with (
         alias_lock(calls, client, iris, "ada@elsewhere"),
@@ -312,7 +313,9 @@ def test_a_lease_that_runs_out_stops_the_mover(
     uri: str, iris: str, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was paused for too long moves nothing any more: another one may be at it."""
-    monkeypatch.setattr("training.alias_lock.LEASE_SECONDS", 4.0)  # less than the last write may take
+    monkeypatch.setattr(
+        "training.registering.alias_lock.LEASE_SECONDS", 4.0
+    )  # less than the last write may take
     with pytest.raises(RegistryError, match="took longer than the 4 seconds of its lock"):
         AliasMover(uri).move(iris, "challenger", "1", expect=None, why="test")
     assert client.get_registered_model(iris).aliases == {}

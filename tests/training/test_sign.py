@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from training import signing, train
-from training.bundle import Bundle, verify_bundle
+from training import train
+from training.bundling import signing
+from training.bundling.bundle import Bundle, verify_bundle
 from training.errors import BundleError
 from training.sign import main
 

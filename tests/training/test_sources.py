@@ -11,11 +11,12 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from training import sources, validate
-from training.config import load_config
-from training.dataset import load_table
+from training import validate
+from training.configuration.config import load_config
+from training.data import sources
+from training.data.dataset import load_table
+from training.data.sources import local_file
 from training.errors import DatasetError, ExitCode, StorageError
-from training.sources import local_file
 
 ROWS = b"a,y\n" + b"".join(b"%d,%s\n" % (i, b"uv"[i % 2 : i % 2 + 1]) for i in range(40))
 #: Far above what pytest's own files hold.

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.columns import Column
-from training.config import SplitSection
-from training.cross_validation import cross_validate
+from training.configuration.config import SplitSection
+from training.contracts.validated import ValidatedTable
+from training.data.columns import Column
 from training.errors import ContractError
-from training.fit import FittedModel
-from training.split import fold_rows, kind_of, split_rows
-from training.validated import ValidatedTable
+from training.fitting.cross_validation import cross_validate
+from training.fitting.fit import FittedModel
+from training.fitting.split import fold_rows, kind_of, split_rows
 
 Fit = Callable[..., FittedModel]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.accepted import accept, read_accepted, record_path
+from training.contracts.accepted import accept, read_accepted, record_path
+from training.contracts.stability import Profile, profile_of, stability_index
+from training.contracts.validated import ValidatedTable
 from training.errors import ConfigError
-from training.stability import Profile, profile_of, stability_index
-from training.validated import ValidatedTable
 
 _COLUMNS = st.one_of(
     st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=300).map(

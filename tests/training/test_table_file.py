@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from training import csv_file
-from training.config import Config, load_config
-from training.contract import check_contract
-from training.dataset import load_table
+from training.configuration.config import Config, load_config
+from training.contracts.contract import check_contract
+from training.contracts.validated import ValidatedTable
+from training.data import csv_file
+from training.data.dataset import load_table
 from training.errors import ConfigError, DatasetError, ExitCode
-from training.validated import ValidatedTable
 
 ROWS = b"a,b,y\n" + b"".join(b"%d,%.1f,%s\n" % (i, i / 2, b"uv"[i % 2 : i % 2 + 1]) for i in range(40))
 
@@ -168,7 +168,7 @@ def test_missing_file_and_missing_target_are_wrong_usage() -> None:
 
 def test_missing_file_names_every_built_in_dataset() -> None:
     """What could have been meant."""
-    from training.dataset import BUILT_IN_DATASETS
+    from training.data.dataset import BUILT_IN_DATASETS
 
     with pytest.raises(DatasetError, match=rf"built-in dataset \({', '.join(BUILT_IN_DATASETS)}\)"):
         load_table(config_of("irs"))

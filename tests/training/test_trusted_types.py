@@ -1,7 +1,7 @@
 """The types of a model file: what training stores and what servers read are one list."""
 
 from inference.artifacts.trusted_types import TRUSTED_TYPES as SERVED
-from training.trusted_types import BOOSTING_TYPES, TRUSTED_TYPES
+from training.bundling.trusted_types import BOOSTING_TYPES, TRUSTED_TYPES
 
 
 def test_training_trusts_what_servers_trust() -> None:

@@ -18,7 +18,7 @@ from protos.inference.v1.manifest_pb2 import ModelManifest
 from protos.oip import open_inference_pb2 as pb
 from protos.oip.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.inference.mixed_models import COLUMNS, NAMES, ROWS, mixed_pipeline
-from training.columns import encode_rows
+from training.data.columns import encode_rows
 
 FRAME = pd.DataFrame(ROWS, columns=NAMES)
 CODES = encode_rows(FRAME, COLUMNS)

@@ -1,0 +1,1 @@
+"""The directory that training hands to servers: compiled, compared, described and pinned, signed if wanted."""

@@ -1,0 +1,1 @@
+"""From a validated table to a fitted model: estimator, preprocessing, split, fit, cross-validation."""

@@ -1,0 +1,157 @@
+"""Split, fit, measure: a validated table becomes a model and the figures of its held-out rows."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn import metrics
+from sklearn.base import BaseEstimator
+
+from protos.inference.v1.manifest_pb2 import ModelMetrics
+from training.configuration.config import PreprocessingSection, SplitSection
+from training.contracts.validated import ValidatedTable
+from training.data.columns import Column, decode_rows, encode_rows
+from training.errors import EstimatorError
+from training.fitting.estimator import EstimatorPlan
+from training.fitting.preprocessing import assemble
+from training.fitting.split import kind_of, split_rows, targets_of
+from training.judging.intervals import accuracy_interval, r2_interval
+
+__all__ = ["FittedModel", "estimator_errors", "fit_model", "score"]
+
+#: What scikit-learn and joblib raise for parameters and data alike: also threads and memory that do not exist.
+_RAISED_BY_ESTIMATORS: Final = (
+    *(ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError, LookupError, AttributeError),
+)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A fitted scikit-learn estimator with the table it comes from.
+
+    It was fitted on the table's own columns in a DataFrame (so it knows their names), numbers as float32, and
+    on the original labels, so that anybody who loads it with stock MLflow gets labels back. The **matrix** is
+    the same rows in numbers alone: codes for categories, NaN for what is missing. The **class index** of a
+    label is its place in `estimator.classes_`, which is the column of its probability.
+    """
+
+    estimator: BaseEstimator
+    plan: EstimatorPlan
+    table: ValidatedTable
+    train_rows: NDArray[np.int64]
+    metrics: ModelMetrics
+    split: str = ""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The features in the order of a row."""
+        return self.table.columns
+
+    @property
+    def classes(self) -> list[Any]:
+        """Labels in class-index order; empty for regression."""
+        return list(self.estimator.classes_) if self.plan.is_classification else []
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """The label or number of each row of the table, as the estimator takes it."""
+        return targets_of(self.table)
+
+    @property
+    def held_out_rows(self) -> NDArray[np.int64]:
+        """The rows of the table that the model was not fitted on."""
+        return np.setdiff1d(np.arange(len(self.table.frame)), self.train_rows)
+
+    def matrix(self, rows: pd.DataFrame | None = None) -> NDArray[np.float32]:
+        """Return `rows` of the table (None: all) as compiled models take them."""
+        return encode_rows(self.table.frame if rows is None else rows, self.columns)
+
+    def inputs(self, rows: pd.DataFrame | NDArray[np.float32] | None = None) -> pd.DataFrame:
+        """Return `rows` (of the table, or of the matrix; None: the whole table) as the estimator takes them.
+
+        Numbers go through float32, the type in which every runtime computes, once and here.
+        """
+        matrix = rows if isinstance(rows, np.ndarray) else self.matrix(rows)
+        return decode_rows(matrix, self.columns)
+
+    def predict(self, inputs: pd.DataFrame) -> NDArray[Any]:
+        """Return the class index (int64) of each row, or its value (float64)."""
+        predicted = self.estimator.predict(inputs)
+        if not self.plan.is_classification:
+            return np.asarray(predicted, dtype=np.float64).reshape(len(inputs))
+        indexes: NDArray[np.int64] = np.searchsorted(self.estimator.classes_, predicted)
+        return indexes
+
+    def probabilities(self, inputs: pd.DataFrame) -> NDArray[np.float64]:
+        """Return rows x classes."""
+        return np.asarray(self.estimator.predict_proba(inputs), dtype=np.float64)
+
+
+def fit_model(
+    table: ValidatedTable,
+    plan: EstimatorPlan,
+    split: SplitSection,
+    preprocessing: tuple[PreprocessingSection, ...] | None = None,
+) -> FittedModel:
+    """Hold rows out, fit on the rest, measure on those held out.
+
+    Raises `ContractError` when the rows do not suffice for the split, `EstimatorError` when fitting fails,
+    `ConfigError` for a preprocessing of columns that do not exist.
+    """
+    train, test = split_rows(table, split, plan.is_classification)
+    target = targets_of(table)
+    inputs = decode_rows(encode_rows(table.frame, table.columns), table.columns)
+    estimator = assemble(plan.build(), table.columns, preprocessing, split.seed)
+    with estimator_errors(plan):
+        estimator.fit(inputs.iloc[train], target[train])
+        figures = _measure(estimator, plan, inputs.iloc[test], target[test], split.seed)
+    figures.train_rows, figures.test_rows = len(train), len(test)
+    kind = kind_of(split, plan.is_classification)
+    return FittedModel(estimator, plan, table, np.sort(train), figures, kind)
+
+
+def score(plan: EstimatorPlan, truth: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """Return the figure that models are compared by: accuracy, or r2."""
+    measure = metrics.accuracy_score if plan.is_classification else metrics.r2_score
+    return float(measure(truth, predicted))
+
+
+@contextlib.contextmanager
+def estimator_errors(plan: EstimatorPlan) -> Iterator[None]:
+    """Turn what an estimator raises in the block into an `EstimatorError`."""
+    try:
+        yield
+    except _RAISED_BY_ESTIMATORS as error:
+        remedy = "correct [estimator] parameters, or choose another estimator"
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise EstimatorError(plan.class_path, reason, remedy) from error
+
+
+def _measure(
+    estimator: BaseEstimator, plan: EstimatorPlan, inputs: pd.DataFrame, truth: NDArray[Any], seed: int
+) -> ModelMetrics:
+    predicted = estimator.predict(inputs)
+    if plan.is_classification:
+        probabilities = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 ones do so only nearly
+        low, high = accuracy_interval(int((predicted == truth).sum()), len(truth))
+        return ModelMetrics(
+            accuracy=metrics.accuracy_score(truth, predicted),
+            accuracy_low=low,
+            accuracy_high=high,
+            f1_macro=metrics.f1_score(truth, predicted, average="macro"),
+            log_loss=metrics.log_loss(truth, probabilities, labels=estimator.classes_),
+        )
+    predicted = np.asarray(predicted, dtype=np.float64).reshape(len(truth))
+    low, high = r2_interval(truth, predicted, seed)
+    return ModelMetrics(
+        r2=metrics.r2_score(truth, predicted),
+        r2_low=low,
+        r2_high=high,
+        mae=metrics.mean_absolute_error(truth, predicted),
+        rmse=metrics.root_mean_squared_error(truth, predicted),
+    )

@@ -1,0 +1,1 @@
+"""Versions and aliases of an MLflow registry: made last, moved by compare-and-swap, with a history."""
