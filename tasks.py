@@ -25,7 +25,11 @@ def _module(module: str, *arguments: str) -> None:
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", module, *arguments]
-    _end(subprocess.run(command, env=environment, check=False).returncode)
+    if os.name == "nt":
+        _end(subprocess.run(command, env=environment, check=False).returncode)
+    sys.stdout.flush()
+    # In place of this process, so that a signal to it reaches what it started.
+    os.execve(sys.executable, command, environment)  # noqa: S606  # an argument list of our own
 
 
 @task(
@@ -95,11 +99,9 @@ def model_undo(
         "json": _JSON,
     },
 )
-def model_inspect(_context: Context, model: str = "", public_key: str = "", json: bool = False) -> None:
+def model_inspect(_context: Context, model: str, public_key: str = "", json: bool = False) -> None:
     """Show what a bundle holds: features, metrics, parity, lineage, files checked, signature."""
-    _module(
-        "training.inspect", *[model] * bool(model), *_option("--public-key", public_key), *["--json"] * json
-    )
+    _module("training.inspect", model, *_option("--public-key", public_key), *["--json"] * json)
 
 
 @task

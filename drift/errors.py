@@ -69,7 +69,7 @@ class EvidentlyMissingError(DriftError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"Evidently cannot be imported: {reason}; install what drift needs: pip install 'coalmine[drift]'"
+            f"Evidently cannot be imported: {reason}; install what drift needs: pip install '.[drift]'"
         )
 
 

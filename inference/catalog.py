@@ -22,6 +22,7 @@ CHAMPION: Final = "champion"
 LOCAL: Final = "local"
 
 _NOT_READY: Final = "no model is loaded yet; try again when /health/ready answers 200"
+_UNLOADED: Final = "the model was unloaded; load it again by its name, or ask another server"
 
 
 class Slot:
@@ -164,7 +165,7 @@ class Catalog:
     def _not_found(self, index: dict[tuple[str, str], Generation], name: str, version: str) -> Exception:
         held = {f"{found.name} version {found.version}": None for found in index.values()}
         if not held or (not (name or version) and not self._slots[0].unloaded):
-            return NotReadyError(_NOT_READY)
+            return NotReadyError(_UNLOADED if self._slots[0].unloaded else _NOT_READY)
         default = index.get(("", ""))
         shown = name or (default.name if default is not None else "")
         asked = " version ".join(quoted(part) for part in (shown, version) if part)

@@ -18,7 +18,7 @@ from inference.generation import Generation
 from inference.rows import RowBlock
 from inference.tracing import UNTRACED, Tracing
 
-__all__ = ["SHADOW_HEADER", "Admission", "Answer", "DataPlane", "PredictCall", "is_shadow"]
+__all__ = ["SHADOW_HEADER", "Admission", "Answer", "DataPlane", "PredictCall", "check_row_count", "is_shadow"]
 
 #: Header by which a caller says that a request is a replay and not user traffic.
 SHADOW_HEADER: Final = "x-shadow-request"
@@ -50,6 +50,17 @@ class PredictCall(NamedTuple):
 def is_shadow(headers: Mapping[str, str]) -> bool:
     """Tell whether a request with these headers is a replay."""
     return headers.get(SHADOW_HEADER, "").lower() == "true"
+
+
+def check_row_count(found: int, max_rows: int) -> None:
+    """Raise `OverloadError` when a request has more than `max_rows` rows."""
+    if found > max_rows:
+        raise OverloadError(
+            "rows",
+            f"found {found} rows, at most {max_rows} are taken at once "
+            "(MAX_ROWS_PER_REQUEST); send several requests",
+            None,
+        )
 
 
 class Answer(NamedTuple):
@@ -151,7 +162,8 @@ class DataPlane:
         self.catalog: Final = catalog
         self.tracing: Final = tracing
         self._listeners = (*listeners, *([tracing.annotate] if tracing is not UNTRACED else []))
-        self._max_rows = max_rows
+        #: What one request may have; the gateway looks before it makes anything of the rows of a JSON text.
+        self.max_rows: Final = max_rows
         self._draining = False
         self._required: Callable[[], bool] = lambda: True
         self._typical_seconds = 0.0
@@ -200,13 +212,7 @@ class DataPlane:
         catalog = self.catalog
         generation = catalog.acquire(call.model_name, call.model_version)
         try:
-            if call.rows.row_count > self._max_rows:
-                raise OverloadError(
-                    "rows",
-                    f"found {call.rows.row_count} rows, at most {self._max_rows} are taken at once "
-                    "(MAX_ROWS_PER_REQUEST); send several requests",
-                    None,
-                )
+            check_row_count(call.rows.row_count, self.max_rows)
             features = generation.signature.features_of(call.rows, call.feature_names)
             outputs = generation.predictor.predict(features)
         finally:

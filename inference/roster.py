@@ -73,17 +73,18 @@ class Roster:
     def _each(self, change: Callable[[Swapper], SwapRecord]) -> SwapRecord:
         """Try every slot that nobody unloaded, then raise the first error if there was one."""
         errors = []
+        records = {}
         for swapper in [swapper for swapper in self._swappers if not swapper.slot.unloaded]:
             try:
-                change(swapper)
+                records[swapper] = change(swapper)
             except InferenceError as error:  # one broken model is no reason to leave the others stale
                 errors.append(error)
         self._reload_shadow()
         if errors:
             raise errors[0]
-        last = self.default.last
-        assert last is not None, "it was tried, or unloaded"
-        return last
+        record = records.get(self.default, self.default.last)
+        assert record is not None, "it was tried, or unloaded"
+        return record
 
     def rollback(self, name: str = "") -> SwapRecord:
         """Serve the previous generation of a model again, of the default one without a name."""

@@ -10,6 +10,7 @@ import ipaddress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -22,6 +23,28 @@ __all__ = ["Settings"]
 
 #: Long enough that connections cost nothing, short enough that a new replica gets its share within minutes.
 _CONNECTION_AGE_SECONDS = 300
+
+
+def _sendable(token: SecretStr) -> SecretStr:
+    """Refuse a token that no header carries as it is, such as one read from a file with the end of its line."""
+    text = token.get_secret_value()
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise ValueError("expected printable ASCII characters without blanks or line ends")
+    return token
+
+
+def _registry_address(uri: str) -> str:
+    """Refuse an address that could not be read back without its password."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "its host or port cannot be read; quote special characters of a password (%2F)"
+        ) from None
+    if parts.scheme in ("http", "https") and (not parts.hostname or "@" in parts.path):
+        raise ValueError("its host cannot be read; quote special characters of a password (%2F)")
+    return uri
 
 
 def _known_uri_form(uri: str) -> str:
@@ -84,7 +107,9 @@ class Settings(BaseSettings):
     mlflow_model_stage: str | None = Field(
         None, description="Stage that says which version to serve, instead of the alias; deprecated by MLflow"
     )
-    mlflow_tracking_uri: str = Field("sqlite:///mlflow.db", description="Registry to read")
+    mlflow_tracking_uri: Annotated[str, AfterValidator(_registry_address)] = Field(
+        "sqlite:///mlflow.db", description="Registry to read"
+    )
     mlflow_tracking_username: str | None = Field(None, description="User name for the registry")
     mlflow_tracking_password: SecretStr | None = Field(None, description="Password for the registry")
     mlflow_tracking_token: SecretStr | None = Field(
@@ -122,7 +147,7 @@ class Settings(BaseSettings):
     model_allow_pickle: bool = Field(
         False, description="Load models stored as pickle, which runs code that is inside them"
     )
-    admin_api_token: SecretStr | None = Field(
+    admin_api_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None, description="Token that /admin/* asks for; without it /admin/* answers 403"
     )
     admin_host: str | None = Field(
@@ -131,7 +156,7 @@ class Settings(BaseSettings):
     admin_port: Port = Field(
         8001, description="Port of /admin/* when ADMIN_HOST is set; 0: the system chooses"
     )
-    predict_api_token: SecretStr | None = Field(
+    predict_api_token: Annotated[SecretStr, AfterValidator(_sendable)] | None = Field(
         None,
         description="Bearer token that predictions and model descriptions ask for; none: anybody may ask",
     )

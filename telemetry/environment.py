@@ -33,7 +33,7 @@ def load_settings(settings: type[S]) -> S:
 
 
 #: What stands before the host of an address.
-_PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]*@")
+_PASSWORD: Final = re.compile(r"(?<=://)\S*@")
 
 
 def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:

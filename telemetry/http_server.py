@@ -1,19 +1,24 @@
 """An HTTP server beside the main work of a process: bound before it is promised, stopped with its owner."""
 
+import asyncio
 import errno
 import socket
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 __all__ = ["HttpServer", "PortInUseError"]
 
 
 #: How long a stop without any grace leaves to answers that are on their way.
 _LAST_WORDS_SECONDS: Final = 0.5
+#: How long the head of a request may take, from the connection or the last answer on; as nginx and Apache allow 60
+#: and 20 seconds. uvicorn itself waits for ever.
+HEAD_SECONDS: Final = 20.0
 
 
 class PortInUseError(Exception):
@@ -36,12 +41,13 @@ class HttpServer:
         """Bind `host:port` (port 0: the kernel chooses).
 
         `variable` is the setting that an error names. With `most_connections` open, whoever comes is answered
-        503. Raises `PortInUseError`, or `OSError` when the
-        address cannot be bound for another reason.
+        503. Connections whose next request does not come within `HEAD_SECONDS` are closed. Raises
+        `PortInUseError`, or `OSError` when the address cannot be bound for another reason.
         """
         self._socket = _bind(host, port, variable)
         config = uvicorn.Config(
             app,
+            http=_Impatient,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -83,6 +89,40 @@ class HttpServer:
             self._thread.join(_LAST_WORDS_SECONDS)
         self._socket.close()
         return ended
+
+
+class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one of two that uvicorn prefers here
+    """Closes a connection on which no request is worked on, and none comes in time.
+
+    One timer a connection, which looks at the clock when it goes off, since a timer a request costs each of them.
+    """
+
+    _since = 0.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as in uvicorn
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        waiting = self.cycle is None or self.cycle.response_complete
+        left = self._since + HEAD_SECONDS - self.loop.time() if waiting else HEAD_SECONDS
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(left, self._look)
 
 
 def _bind(host: str, port: int, variable: str) -> socket.socket:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from training.command_line import run_command
 from training.errors import ExitCode
+from training.model_name import NAME_HELP, model_named
 from training.registering.address import prepare_mlflow, tracking_uri_of
+from training.registering.alias_name import alias_name
 
 if TYPE_CHECKING:
     from training.registering.alias_history import Act
@@ -20,7 +22,6 @@ __all__ = ["main"]
 
 #: How the command line writes that an alias is nowhere.
 _NOWHERE: Final = "none"
-_DEFAULT_MODEL: Final = "iris"
 
 _EXAMPLES: Final = """\
 examples:
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     acts = parser.add_subparsers(dest="act", required=True, metavar="show|move|undo")
     show = acts.add_parser("show", help="where the aliases are", allow_abbrev=False)
     move = acts.add_parser("move", help="move one alias", allow_abbrev=False)
-    move.add_argument("alias", metavar="ALIAS", help="such as champion or challenger")
+    move.add_argument("alias", type=alias_name, metavar="ALIAS", help="such as champion or challenger")
     move.add_argument("to", type=_version, metavar="VERSION", help="version number, or none")
     move.add_argument(
         "--expect",
@@ -66,16 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     undo = acts.add_parser("undo", help="take back the last act", allow_abbrev=False)
     undo.add_argument("--number", type=int, metavar="N", help="it must be this act of the history")
     for act in (show, move, undo):
-        act.add_argument("--name", default=default_model(), metavar="NAME", help="registered model")
+        act.add_argument("--name", metavar="NAME", help=NAME_HELP)
         act.add_argument("--json", action="store_true", help="write JSON for machines")
     for act in (move, undo):
         act.add_argument("--why", default="", metavar="TEXT", help="reason, kept in the history")
     return parser
-
-
-def default_model() -> str:
-    """Return the name of the registered model that is meant when none is given."""
-    return os.environ.get("MLFLOW_MODEL_NAME") or _DEFAULT_MODEL
 
 
 def _version(text: str) -> str | None:
@@ -89,13 +85,14 @@ def _version(text: str) -> str | None:
 def _run(arguments: argparse.Namespace) -> ExitCode:
     with contextlib.redirect_stdout(sys.stderr):  # of what libraries print
         mover = open_mover()
+        name = model_named(arguments.name, mover, moves=arguments.act != "show")
         if arguments.act == "show":
             act = None
         elif arguments.act == "undo":
-            act = mover.undo(arguments.name, why=_why(arguments, "undo"), expect=arguments.number)
+            act = mover.undo(name, why=_why(arguments, "undo"), expect=arguments.number)
         else:
-            act = _move(mover, arguments)
-        now = mover.read(arguments.name)
+            act = _move(mover, name, arguments)
+        now = mover.read(name)
     sys.stdout.write(_as_json(now, act) if arguments.json else _as_text(now, act, asked=arguments.act))
     return ExitCode.OK
 
@@ -111,10 +108,10 @@ def open_mover() -> "AliasMover":
     return AliasMover(tracking_uri)
 
 
-def _move(mover: "AliasMover", arguments: argparse.Namespace) -> "Act | None":
+def _move(mover: "AliasMover", name: str, arguments: argparse.Namespace) -> "Act | None":
     from training.registering.alias_moves import CHAMPION  # noqa: PLC0415
 
-    name, alias, to = arguments.name, arguments.alias, arguments.to
+    alias, to = arguments.alias, arguments.to
     expect = arguments.expect if "expect" in arguments else mover.read(name).aliases.get(alias)
     why = _why(arguments, "move")
     if alias == CHAMPION and to is not None:
@@ -136,9 +133,9 @@ def _as_json(now: "ModelAliases", act: "Act | None") -> str:
 def _as_text(now: "ModelAliases", act: "Act | None", *, asked: str) -> str:
     lines = []
     if act is not None:
-        lines.append(f"act {act.number}: {', '.join(map(str, act.changes))}")
+        lines.append(f"{now.name}: act {act.number}: {', '.join(map(str, act.changes))}")
     elif asked == "move":
-        lines.append("nothing to do: it is there already")
+        lines.append(f"{now.name}: nothing to do: it is there already")
     width = max(map(len, now.aliases), default=0)
     lines += [
         f"{alias:{width}}  models:/{now.name}/{version}" for alias, version in sorted(now.aliases.items())

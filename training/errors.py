@@ -106,7 +106,7 @@ class ContractError(TrainingError):
         more = f" (and {total - 1} more)" if total > 1 else ""
         super().__init__(
             f"the table {source} breaks its data contract, {count}: {violations[0]}{more}; "
-            "correct the table, or the [contract] section of the configuration"
+            "correct the table, or what the configuration says of it"
         )
 
 

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from training.aliases import default_model, open_mover
+from training.aliases import open_mover
 from training.command_line import run_command
 from training.errors import ExitCode
+from training.model_name import NAME_HELP, model_named
 
 if TYPE_CHECKING:
     from training.registering.alias_history import Act, AliasChange
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--name", default=default_model(), metavar="NAME", help="registered model")
+    parser.add_argument("--name", metavar="NAME", help=NAME_HELP)
     parser.add_argument("--alias", metavar="ALIAS", help="only what moved this alias")
     parser.add_argument("--json", action="store_true", help="write JSON for machines")
     arguments = parser.parse_args(argv)
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
     with contextlib.redirect_stdout(sys.stderr):  # of what libraries print
-        now = open_mover().read(arguments.name)
+        mover = open_mover()
+        now = mover.read(model_named(arguments.name, mover, moves=False))
     moves = [move for move in list_moves(now) if arguments.alias in {None, move["alias"]}]
     if arguments.json:
         sys.stdout.write(json.dumps({"model": now.name, "aliases": now.aliases, "moves": moves}) + "\n")
@@ -105,6 +107,7 @@ def _show(name: str, moves: Sequence[dict[str, Any]]) -> None:
     if not moves:
         console.print(Text(f"no alias of {name} was ever moved"))
         return
+    console.print(Text(f"{name}: moves of its aliases"))
     table = Table("act", "when (UTC)", "alias", "from", "to", "who", "why", box=None, pad_edge=False)
     for move in moves:
         undoes = f"undoes act {move['undoes']}" if "undoes" in move else None

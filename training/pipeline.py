@@ -16,6 +16,7 @@ from training.fitting.cross_validation import cross_validate
 from training.fitting.estimator import EstimatorPlan, plan_estimator
 from training.fitting.fit import FittedModel, fit_model
 from training.fitting.fold_bar import long_work
+from training.fitting.split import split_rows
 from training.judging.evaluation import Evaluation, evaluate
 from training.judging.gates import judge_champion, judge_gates, refuse_foreign_gates, require_gates
 from training.report import Progress, show_contract, show_gates, show_note
@@ -140,9 +141,10 @@ def _fit(
     config: Config, plan: EstimatorPlan, table: ValidatedTable, progress: Progress
 ) -> tuple[FittedModel, Evaluation]:
     kind, split = plan.class_path.rpartition(".")[2], config.split
-    title = f"fit {kind} on {len(table.frame)} rows, hold out {split.test_ratio:.0%}"
+    rows = split_rows(table, split, plan.is_classification)
+    title = f"fit {kind} on {len(rows[0])} rows, hold out {len(rows[1])}"
     with progress.step(title), long_work(title, quiet=progress.quiet):
-        model = fit_model(table, plan, split, config.preprocessing)
+        model = fit_model(table, plan, split, config.preprocessing, rows)
     if split.folds:
         title = f"cross-validate in {split.folds} folds"
         with progress.step(title), long_work(title, total=split.folds, quiet=progress.quiet) as advance:
@@ -167,7 +169,10 @@ def _compare(
     if found is not None:
         if not progress.quiet:
             show_note(str(found))
-        require_gates(config.model_name, judge_champion(config.gates, found.verdict, found.reason))
+        gates = judge_champion(config.gates, found.verdict, found.reason)
+        if not progress.quiet:
+            show_gates(gates)
+        require_gates(config.model_name, gates)
     return found
 
 

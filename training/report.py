@@ -12,7 +12,7 @@ from rich.table import Table
 
 from training.contracts.contract import ContractReport
 from training.errors import TrainingError
-from training.judging.gates import Gate
+from training.judging.gates import ChampionGate, Gate
 
 __all__ = [
     "Progress",
@@ -120,7 +120,7 @@ def contract_json(report: ContractReport, *, output: str | None) -> str:
     )
 
 
-def show_gates(gates: Sequence[Gate]) -> None:
+def show_gates(gates: Sequence[Gate | ChampionGate]) -> None:
     """Show every gate with its verdict on standard error."""
     for gate in gates:
         sys.stderr.write(f"{'pass' if gate.passed else 'FAIL':>8}  gate: {gate}\n")

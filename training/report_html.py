@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from protos.inference.v1.manifest_pb2 import FeatureType
 from training.contracts.contract import ContractReport
+from training.data.columns import listed
 
 __all__ = ["contract_html"]
 
@@ -45,10 +46,7 @@ def _columns(report: ContractReport) -> list[dict[str, str]]:
     for column in report.table.columns:
         values = report.table.frame[column.name]
         if column.is_category:
-            more = len(column.categories) - _LISTED_CATEGORIES
-            holds = ", ".join(column.categories[:_LISTED_CATEGORIES]) + (
-                f" and {more} more" if more > 0 else ""
-            )
+            holds = listed(column.categories, _LISTED_CATEGORIES)
         else:
             holds = f"{values.min():g} to {values.max():g}" if values.notna().any() else "nothing"
         described.append(

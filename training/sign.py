@@ -62,6 +62,8 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         sys.stderr.write(f"{arguments.key} is the private key: keep it secret; {public} is for servers\n")
     elif arguments.bundle is None:
         raise ConfigError(["BUNDLE_DIR: name the bundle to sign, or say --generate-key"])
+    elif not arguments.bundle.exists():
+        raise ConfigError([f"BUNDLE_DIR: {arguments.bundle} does not exist"])
     if arguments.bundle is not None:
         signature = sign_bundle(arguments.bundle, arguments.key)
         sys.stderr.write(f"{signature} signs the bundle in {arguments.bundle}\n")

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from training.command_line import (
 from training.configuration.config import Config
 from training.errors import ConfigError, ExitCode
 from training.registering.address import DEFAULT_TRACKING_URI, prepare_mlflow
+from training.registering.alias_name import alias_name
 from training.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--bundle-dir", type=Path, metavar="DIR", help="leave the bundle in DIR, which must be new or empty")
     add("--no-register", action="store_true", help="only make the bundle; needs --bundle-dir")
-    add("--alias", type=_alias, metavar="NAME", help="point this alias at the new version, as the last step")
+    add(
+        "--alias",
+        type=alias_name,
+        metavar="NAME",
+        help="point this alias at the new version, as the last step",
+    )
     add("--output", type=Path, metavar="FILE", help="write the last line to FILE as well")
     add(
         "--sign-key",
@@ -88,15 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the result as one JSON object, not as NAME=VALUE")
     add("--quiet", action="store_true", help="show nothing but errors and the result")
     return parser
-
-
-def _alias(text: str) -> str:
-    # The rules of MLflow, asked before an hour of training and not after it.
-    if not re.fullmatch(r"[\w.-]{1,255}", text) or text == "latest" or re.fullmatch(r"[vV]\d+", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} cannot be an alias: use letters, digits, dots and dashes, not `latest` nor `v1`"
-        )
-    return text
 
 
 def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> ExitCode:

@@ -10,7 +10,8 @@ from inference.artifacts.repository import Credentials
 
 __all__ = ["credentials_in", "database_file", "fingerprint", "identify", "is_http", "redact"]
 
-_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
+#: To the last `@`, as wide as a password may reach that somebody wrote there without quoting it.
+_USERINFO: Final = re.compile(r"(?<=://)\S*@")
 
 
 def is_http(tracking_uri: str) -> bool:
@@ -26,7 +27,11 @@ def identify(tracking_uri: str) -> str:
     file = database_file(tracking_uri)
     if file is not None and tracking_uri.startswith("sqlite"):
         return f"sqlite:///{file}"
-    return _USERINFO.sub("", tracking_uri).rstrip("/") if file is None else str(file)
+    if file is not None:
+        return str(file)
+    shown = _USERINFO.sub("", tracking_uri)
+    # What stands behind a question mark may be a token.
+    return (shown.partition("?")[0] if is_http(tracking_uri) else shown).rstrip("/")
 
 
 def database_file(tracking_uri: str) -> Path | None:

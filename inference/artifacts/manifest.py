@@ -33,6 +33,8 @@ SCHEMA_VERSION: Final = 1
 _MAX_CATEGORY: Final = 1024
 #: All texts together. They travel whenever the model is described, and gRPC clients take 4 MiB by default.
 _MAX_CATEGORIES_BYTES: Final = 1 << 20
+#: Names are shown in logs, labels and terminals, where these would be commands.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -99,9 +101,13 @@ def _problems_of_files(manifest: ModelManifest) -> Iterator[str]:
 def _problems_of_shape(manifest: ModelManifest) -> Iterator[str]:
     if not manifest.name:
         yield "name is missing"
+    if _CONTROL.search(manifest.name):
+        yield f"name is {manifest.name!r} and one without control characters is expected"
     names = [feature.name for feature in manifest.features]
     if not names or not all(names) or len(set(names)) != len(names):
         yield f"features is {names} and at least one, each with a name of its own, is expected"
+    for name in filter(_CONTROL.search, names):
+        yield f"a feature has the name {name!r} and one without control characters is expected"
     if any(feature.type == FEATURE_TYPE_UNSPECIFIED for feature in manifest.features):
         yield "a feature has no type"
     classes = list(manifest.classes)

@@ -11,7 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from inference.core import Admission, DataPlane
 from inference.gateway.edge import Asked, Edge, Endpoint, Followed
+from inference.gateway.json_fields import invalid
 from inference.gateway.replies import read_body
+from inference.rows import quoted
 from inference.status import Failure
 from inference.tokens import TokenGuard
 
@@ -25,6 +27,11 @@ _PIECE_BYTES: Final = 64 * 1024
 #: numbers of a JSON body take ten times its size while it is read: with anyio's 40 threads 128 requests of 65,536 rows
 #: took 812 MB at their height, with these 581 (benchmarks.overload).
 _THREADS: Final = 8
+#: Bodies from this size on take their turn: what Python makes of 1 MiB of JSON is some 30 MB at the most.
+_LARGE_BODY_BYTES: Final = 1 << 20
+#: Large bodies that are read at one time. One of 16 MiB takes 500 MB, and where all threads had one,
+#: eight callers made 5.4 GB of it; smaller requests have the other threads meanwhile.
+_LARGE_BODIES: Final = 2
 #: How long a caller may take for a large answer: 16 MiB at 2 Mbit/s.
 TAKE_SECONDS: Final = 60.0
 
@@ -41,6 +48,12 @@ class Answering:
         self._track = track
         self._max_body_bytes = max_body_bytes
         self._limiter: CapacityLimiter | None = None  # made within the event loop
+        self._large_limiter: CapacityLimiter | None = None
+
+    @property
+    def max_rows(self) -> int:
+        """Most rows that one request may have."""
+        return self._plane.max_rows
 
     def endpoint(
         self,
@@ -57,6 +70,7 @@ class Answering:
             admission = self._plane.admission
             if admission.full:  # not even its body is read
                 raise admission.refusal()
+            _refuse_encoding(request)
             kept = _Kept(admission)
             try:
                 body = await read_body(request, self._max_body_bytes, kept.keep)
@@ -83,10 +97,17 @@ class Answering:
         try:
             if admission.over:
                 raise admission.refusal()
-            self._limiter = self._limiter or CapacityLimiter(_THREADS)
-            return await to_thread.run_sync(answer, request, body, request_id, limiter=self._limiter)
+            limiter = self._limiter_of(len(body))
+            return await to_thread.run_sync(answer, request, body, request_id, limiter=limiter)
         finally:
             admission.leave()
+
+    def _limiter_of(self, size_bytes: int) -> CapacityLimiter:
+        if size_bytes > _LARGE_BODY_BYTES:
+            self._large_limiter = self._large_limiter or CapacityLimiter(_LARGE_BODIES)
+            return self._large_limiter
+        self._limiter = self._limiter or CapacityLimiter(_THREADS)
+        return self._limiter
 
     def headers(self, request_id: str, version: str | None = None) -> dict[str, str]:
         """Return the headers of a reply; without a version those of the default model."""
@@ -94,6 +115,12 @@ class Answering:
         version = version or (serving.version if serving is not None else None)
         shown = {"x-model-version": version} if version else {}
         return {**shown, "x-deployment-track": self._track, "x-request-id": request_id}
+
+
+def _refuse_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise invalid("Content-Encoding", f"found {quoted(encoding)}, expected none: send the body as it is")
 
 
 class _Kept:

@@ -133,7 +133,8 @@ class Gateway:
         return Response(body, headers={"content-type": content_type})
 
     def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
-        answer = self._plane.predict(call_of(body, request_id, shadow=is_shadow(request.headers)))
+        shadow = is_shadow(request.headers)
+        answer = self._plane.predict(call_of(body, request_id, shadow=shadow, max_rows=self._plane.max_rows))
         return json_reply(content_of(answer), headers=self._headers(request_id, answer.generation.version))
 
     def _fail(self, failure: Failure, request_id: str) -> Response:

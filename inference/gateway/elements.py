@@ -1,10 +1,12 @@
 """The elements of one input tensor in JSON: numbers, truth values or texts in a list, or in a list of lists."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.errors import Violation
 from inference.gateway.json_fields import invalid
@@ -40,12 +42,24 @@ class _JsonNumbers:
         if wrong:
             return Decoded(np.zeros(count), wrong)
         numbers = np.fromiter(map(float, values), np.float64, count)
-        if missing:
-            numbers[[value is None for value in self._values]] = np.nan
-        return Decoded(numbers)
+        if not missing:
+            return Decoded(numbers)
+        numbers[[value is None for value in self._values]] = np.nan
+        wrong = [*islice(self._unexpected_nulls(kinds, numbers), MAX_VIOLATIONS)]
+        return Decoded(numbers, wrong)
 
     def place(self, index: int) -> str:
         return _place(self._place, index, self._width)
+
+    def _unexpected_nulls(
+        self, kinds: Sequence[Kind | None], numbers: NDArray[np.float64]
+    ) -> Iterator[Violation]:
+        """Say where null stands for a feature that is never missing, and put 0 there, which says no more."""
+        for index in np.flatnonzero(np.isnan(numbers)).tolist():
+            kind = kinds[index % len(kinds)]
+            if kind is not None and not kind.nullable:
+                numbers[index] = 0
+                yield Violation(self.place(index), f"found null, {kind.expected_number(math.nan)}")
 
     def _wrong(self, values: Sequence[Any], types: set[type]) -> Iterator[Violation]:
         expected = f"expected a {'whole ' if self._datatype.whole else ''}number ({self._datatype.name})"

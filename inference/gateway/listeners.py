@@ -13,9 +13,11 @@ if TYPE_CHECKING:  # imported when the ports are bound and gRPC answers
 
 __all__ = ["Listeners"]
 
-#: Connections beside those of requests that wait or run: probes, scrapes, requests on their way to being refused,
-#: bodies on their way in. Each may hold 64 KiB in either direction, so these are 32 MiB at most.
-_CONNECTIONS_BESIDE: Final = 256
+#: Requests beside those that wait or run: on their way to being refused, or with bodies on their way in. Each may
+#: hold 64 KiB in either direction, so these are 32 MiB at most.
+_REQUESTS_BESIDE: Final = 256
+#: Connections of one port, nearly all of them idle: a silent one costs about 10 KiB, and is closed after 20 seconds.
+_CONNECTIONS: Final = 4096
 
 
 class Listeners:
@@ -31,14 +33,12 @@ class Listeners:
         self._guards = guards
         self._make_app = make_app
         self._public_app, self._admin_app = _Later(), _Later()
-        most = settings.max_concurrent_requests + _CONNECTIONS_BESIDE
-        self._public: Final = _listen(self._public_app, settings.http_host, settings.http_port, "HTTP", most)
+        self._most = settings.max_concurrent_requests + _REQUESTS_BESIDE
+        self._public: Final = _listen(self._public_app, settings.http_host, settings.http_port, "HTTP")
         self._admin: HttpServer | None = None
         if settings.admin_host is not None:
             try:
-                self._admin = _listen(
-                    self._admin_app, settings.admin_host, settings.admin_port, "ADMIN", most
-                )
+                self._admin = _listen(self._admin_app, settings.admin_host, settings.admin_port, "ADMIN")
             except BaseException:
                 self._public.stop()
                 raise
@@ -55,14 +55,16 @@ class Listeners:
 
     def start(self) -> None:
         """Make the gateway and answer."""
-        public = self._make_app(self._guards.public)
+        from inference.gateway.crowd import Crowd  # noqa: PLC0415  # as the gateway
+
+        public = Crowd(self._make_app(self._guards.public), self._most)
         if self._admin is None:
             self._public_app.app = public
         else:
             from inference.gateway.admin import AdminPaths, PublicPaths  # noqa: PLC0415  # as the gateway
 
             self._public_app.app = PublicPaths(public)
-            self._admin_app.app = AdminPaths(self._make_app(self._guards.admin))
+            self._admin_app.app = AdminPaths(Crowd(self._make_app(self._guards.admin), self._most))
             self._admin.start()
         self._public.start()
 
@@ -82,10 +84,10 @@ class _Later:
         await self.app(scope, receive, send)
 
 
-def _listen(app: _Later, host: str, port: int, setting: str, most_connections: int) -> HttpServer:
+def _listen(app: _Later, host: str, port: int, setting: str) -> HttpServer:
     try:
         return HttpServer(
-            app, host=host, port=port, variable=f"{setting}_PORT", most_connections=most_connections
+            app, host=host, port=port, variable=f"{setting}_PORT", most_connections=_CONNECTIONS
         )
     except OSError as error:
         reason = error.strerror or str(error)

@@ -1,15 +1,16 @@
 """`Predict` in JSON: a request's text to a call of the data plane, and the answer to a reply's content."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from inference.cells import decode_cells
-from inference.core import Answer, PredictCall
+from inference.core import Answer, PredictCall, check_row_count
 from inference.errors import InvalidRequestError, Violation
-from inference.gateway.json_fields import invalid, list_of, object_of, text_of
+from inference.gateway.json_fields import UNLIMITED, invalid, json_of, list_of, object_of, text_of
 from inference.kinds import Kind
 from inference.rows import MAX_VIOLATIONS, Decoded, decode_rows
 
@@ -66,9 +67,13 @@ class _Values(_JsonRows):
 _FORMS: Final = {"values": _Values, "cells": _Cells}
 
 
-def call_of(body: bytes, request_id: str, *, shadow: bool) -> PredictCall:
-    """Return what the JSON text `body` asks. Raises `InvalidRequestError`."""
-    fields = _fields_of(body)
+def call_of(body: bytes, request_id: str, *, shadow: bool, max_rows: int = UNLIMITED) -> PredictCall:
+    """Return what the JSON text `body` asks.
+
+    Raises `InvalidRequestError`, and `OverloadError` before anything is made of more than `max_rows` rows.
+    """
+    fields = _fields_of(body, max_rows)
+    check_row_count(len(fields["rows"]), max_rows)
     block, keys = _block_of(fields["rows"])
     names = _texts(fields.get("feature_names", []), "feature_names")
     if keys and names:
@@ -109,11 +114,16 @@ def _predictions_of(answer: Answer) -> list[dict[str, object]]:
     ]
 
 
-def _fields_of(body: bytes) -> dict[str, Any]:
+def _fields_of(body: bytes, max_rows: int) -> dict[str, Any]:
     try:
-        content = object_of(orjson.loads(body), "body", "an object with rows")
+        content = object_of(json_of(body, objects=max_rows, lists=max_rows), "body", "an object with rows")
     except orjson.JSONDecodeError as error:
         raise invalid("body", f"is not JSON: {error}") from None
+    twice = [key for key, name in _CAMEL_CASE.items() if key in content and name in content]
+    if twice:
+        raise InvalidRequestError(
+            [Violation(key, f"found it beside {_CAMEL_CASE[key]}, expected one of them") for key in twice]
+        )
     fields: dict[str, Any] = {_CAMEL_CASE.get(key) or key: value for key, value in content.items()}
     unknown = [key for key in fields if key not in _KNOWN]
     if unknown:
@@ -130,13 +140,18 @@ def _block_of(rows: list[Any]) -> tuple[_JsonRows, tuple[str, ...]]:
     if kinds != {dict}:
         raise invalid("rows", "expected lists, or objects, the same for all rows")
     first = rows[0].keys()
-    wrong = [
+    if first == _FORMS.keys() and list in map(type, rows[0].values()):  # no features of these names: lists
+        both = "found values and cells, expected one of them"
+        places = (f"rows[{index}]" for index, row in enumerate(rows) if row.keys() == first)
+        raise InvalidRequestError([Violation(place, both) for place in islice(places, MAX_VIOLATIONS)])
+    others = (
         Violation(f"rows[{index}]", f"names other features than rows[0]: {_difference(row, first)}")
         for index, row in enumerate(rows)
         if row.keys() != first
-    ]
+    )
+    wrong = [*islice(others, MAX_VIOLATIONS)]
     if wrong:
-        raise InvalidRequestError(wrong[:MAX_VIOLATIONS])
+        raise InvalidRequestError(wrong)
     for field, form in _FORMS.items():
         if first == {field}:
             return form([list_of(row[field], f"rows[{index}].{field}") for index, row in enumerate(rows)]), ()

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from inference.gateway.elements import json_elements
-from inference.gateway.json_fields import invalid, list_of, object_of, text_of
+from inference.gateway.json_fields import UNLIMITED, invalid, json_of, list_of, object_of, text_of
 from inference.oip import (
     Datatype,
     Elements,
@@ -27,6 +27,11 @@ __all__ = ["Inference", "read_inference", "written_outputs"]
 _BINARY_SIZE: Final = "binary_data_size"
 #: Digits of the largest number of bytes, 2^63; of far more digits Python makes no number at all.
 _MAX_DIGITS: Final = 19
+#: Outputs that are looked at one by one; a model has two at the most. How many inputs there may be, `expect` says
+#: by the model before they are looked at.
+_MAX_OUTPUTS: Final = 1024
+#: Inner lists that one row may have: data of [rows, 1] in lists of one element, for each of so many features.
+_LISTS_A_ROW: Final = 16
 
 
 class Inference:
@@ -108,14 +113,19 @@ class Inference:
 
     def _each(self, field: str) -> list[tuple[Mapping[str, Any], str]]:
         found = list_of(self._content.get(field, []), field)
+        if field == "outputs" and len(found) > _MAX_OUTPUTS:
+            raise invalid(field, f"found {len(found)}, expected at most {_MAX_OUTPUTS}")
         return [
             (object_of(tensor, f"{field}[{index}]"), f"{field}[{index}]")
             for index, tensor in enumerate(found)
         ]
 
 
-def read_inference(body: bytes, header_length: str | None) -> Inference:
-    """Read a request; `header_length` says how many of its bytes are JSON. Raises `InvalidRequestError`."""
+def read_inference(body: bytes, header_length: str | None, *, max_rows: int = UNLIMITED) -> Inference:
+    """Read a request; `header_length` says how many of its bytes are JSON.
+
+    Raises `InvalidRequestError`, and `OverloadError` for more objects than `max_rows` can need.
+    """
     length = len(body)
     if header_length is not None:
         readable = header_length.isdecimal() and len(header_length) <= _MAX_DIGITS
@@ -124,7 +134,7 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
             raise invalid("Inference-Header-Content-Length", found)
         length = int(header_length)
     try:
-        content = orjson.loads(body[:length])
+        content = json_of(body[:length], objects=max_rows, lists=max_rows * _LISTS_A_ROW)
     except orjson.JSONDecodeError as error:
         raise invalid("body", _not_json(error)) from None
     return Inference(object_of(content, "body"), body[length:])

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inference.core import is_shadow
-from inference.errors import InvalidRequestError, Violation
 from inference.gateway.answering import Answering
 from inference.gateway.edge import Asked, Edge, Endpoint, Followed
 from inference.gateway.replies import failure_headers, json_reply, read_body, sentence_reply, violations_of
@@ -18,7 +17,6 @@ from inference.gateway.repository import RepositoryAsked, read_repository_reques
 from inference.gateway.tensors import read_inference, written_outputs
 from inference.ledger import RequestKind
 from inference.oip import EXTENSIONS, SERVER_NAME, SERVER_VERSION, OpenInference
-from inference.rows import quoted
 from inference.status import Failure
 from inference.tokens import TokenGuard
 from inference.tracing import http_operation
@@ -82,9 +80,8 @@ class OpenInferenceGateway:
         ]
 
     def _answer(self, request: Request, body: bytes, request_id: str) -> Response:
-        _refuse_encoding(request)
         name, version = _asked_model(request)
-        inference = read_inference(body, request.headers.get(_JSON_LENGTH))
+        inference = read_inference(body, request.headers.get(_JSON_LENGTH), max_rows=self._answering.max_rows)
         outputs = inference.outputs
         self._protocol.expect(name, version, inference.input_count, outputs)
         answer, tensors = self._protocol.infer(
@@ -180,13 +177,6 @@ class OpenInferenceGateway:
 def is_open_inference(path: str) -> bool:
     """Tell whether errors at `path` are in the form of the protocol."""
     return path == _ROOT or path.startswith(_ROOT + "/")
-
-
-def _refuse_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        found = f"found {quoted(encoding)}, expected none: send the body as it is"
-        raise InvalidRequestError([Violation("Content-Encoding", found)])
 
 
 def _asked_model(request: Request) -> tuple[str, str]:

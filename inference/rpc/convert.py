@@ -1,7 +1,8 @@
 """Messages to calls of the data plane, and its answers to messages."""
 
-from collections.abc import Callable, Sequence
-from itertools import islice, repeat
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from typing import Any, Final
 
 import numpy as np
@@ -66,8 +67,21 @@ class _MessageRows:
             for row in self._rows
         ]
         if kinds:
-            return decode_cells(rows, kinds, self.place)
+            numbers, wrong = decode_cells(rows, kinds, self.place)
+            every = chain(self._wrong_codes(kinds), wrong)
+            return Decoded(numbers, [*islice(every, MAX_VIOLATIONS)])
         return decode_rows(rows, column_count, self.place, typed=False)
+
+    def _wrong_codes(self, kinds: Sequence[Kind | None]) -> Iterator[Violation]:
+        """Say which of the numbers among rows of cells are codes of nothing."""
+        for index, row in enumerate(self._rows):
+            if len(row.values) != len(kinds):
+                continue  # which is told
+            for column, (kind, number) in enumerate(zip(kinds, row.values, strict=False)):
+                if kind is not None and _is_no_code(number, kind):
+                    yield Violation(
+                        self.place(index, column), f"found {number!r}, {kind.expected_number(number)}"
+                    )
 
     def place(self, row: int, column: int) -> str:
         return f"rows[{row}].{'cells.' if self._rows[row].HasField('cells') else ''}values[{column}]"
@@ -87,9 +101,16 @@ def _cells_of(values: Sequence[float], kinds: Sequence[Kind | None]) -> list[Any
 
 
 def _text_or_number(number: float, kind: Kind | None) -> str | float | None:
-    if kind is None or not kind.is_category or not (number.is_integer() and 0 <= number <= kind.highest):
+    if kind is None or not kind.is_category:
         return number
-    return kind.text_of(number)
+    # What is no code is told as such, not as a text that is none; the first one stands there meanwhile.
+    return kind.text_of(0.0 if _is_no_code(number, kind) else number)
+
+
+def _is_no_code(number: float, kind: Kind) -> bool:
+    if not kind.is_category or (kind.nullable and math.isnan(number)):
+        return False
+    return not (number.is_integer() and 0 <= number <= kind.highest)
 
 
 class _Tensor:

@@ -108,7 +108,7 @@ class Dispatch(grpc.GenericRpcHandler):
             return route.handler
         if self._admission.full:
             return route.refusal
-        self._work_pool.expect(unanswered)
+        self._work_pool.expect(unanswered, route.refusal.unary_unary)
         return route.handler
 
 

@@ -12,7 +12,7 @@ from inference.core import DataPlane
 from inference.metrics import Metrics
 from inference.rpc.dispatch import Dispatch
 from inference.rpc.health import MAX_WATCHERS, HealthServicer
-from inference.rpc.pool import WorkPool
+from inference.rpc.pool import MOST_SILENT, WorkPool
 from inference.rpc.reflection import MAX_STREAMS, StreamPool
 from inference.rpc.side_pool import SidePool
 from inference.rpc.side_services import add_side_services
@@ -71,7 +71,9 @@ class GrpcServer:
         self._server = grpc.server(
             self._work_pool,  # type: ignore[arg-type]  # grpcio needs no more than its `submit`
             handlers=[self._dispatch(metrics, services, track)],
-            maximum_concurrent_rpcs=limits.max_concurrent + _REFUSED_AT_ONE_TIME + MAX_WATCHERS + MAX_STREAMS,
+            maximum_concurrent_rpcs=sum(
+                (limits.max_concurrent, MOST_SILENT, _REFUSED_AT_ONE_TIME, MAX_WATCHERS, MAX_STREAMS)
+            ),
             options=_options(limits, share_port=share_port),
         )
         self.port: Final = self._bind(host, port, credentials)

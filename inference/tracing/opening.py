@@ -11,7 +11,7 @@ __all__ = ["open_tracing"]
 
 #: Entry points of the protocols of OTLP.
 _OTLP: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
-_INSTALL: Final = "install the extra `otel` (pip install 'coalmine[otel]'), or unset the variable"
+_INSTALL: Final = "install the extra `otel` (pip install '.[otel]'), or unset the variable"
 
 
 def open_tracing(environment: Mapping[str, str], stream: TextIO, *, track: str) -> Tracing:

@@ -66,18 +66,23 @@ class Crew:
             return self._ask(method, fields)
 
     @staticmethod
-    def wait(asked: Asked, timeout_seconds: float) -> list[str]:
-        """Wait for all who were asked, end those that do not answer, and return what went wrong."""
+    def wait(asked: Asked, timeout_seconds: float) -> tuple[list[str], bool]:
+        """Wait for all who were asked, and end those that do not answer.
+
+        Returns what went wrong, and whether that was the loss of workers alone.
+        """
         deadline = time.monotonic() + timeout_seconds
-        problems = []
+        problems: list[str] = []
+        lost = 0
         for member, future in asked:
             try:
                 Channel.wait(future, deadline - time.monotonic())
             except WorkerError as error:
                 problems.append(f"worker {member.number}: {error}")
                 if isinstance(error, WorkerLostError):
+                    lost += 1
                     member.replace(str(error))
-        return problems
+        return problems, lost == len(problems)
 
     def _ask(self, method: str, fields: dict[str, object]) -> Asked:
         asked = [(member, member.send(method, **fields)) for member in self._members]

@@ -112,16 +112,21 @@ class WorkerFleet:
         return ended
 
     def prepare(self, slot: str, fetched: FetchedModel, number: int) -> None:
-        """Make the model ready in all workers. Raises `NotReadyError` and, when one fails, `BundleError`."""
+        """Make the model ready in all workers.
+
+        Raises `NotReadyError` when none serves or one is lost, `BundleError` when one refuses the model.
+        """
         if not self.ready:
             why = next((seat.last_error for seat in self._seats if seat.last_error), "they are starting")
             raise NotReadyError(f"none of the {len(self._seats)} worker processes serves: {why}")
         pending = Pending(slot, load_of(fetched, number))
         load = asdict(pending.load)
         asked = self._crew.change(_with_pending(pending), "prepare", slot=slot, load=load)
-        problems = self._crew.wait(asked, self._load_seconds)
+        problems, lost = self._crew.wait(asked, self._load_seconds)
         if problems:
             self._crew.change(_with_pending(None), "discard")
+            if lost:
+                raise NotReadyError(f"{problems[0]} while it made the model ready; reload again")
             label = f"{fetched.name} version {fetched.version}"
             raise BundleError(
                 label, problems[0], "reload again, or register a model that every worker can load"
@@ -159,7 +164,7 @@ class WorkerFleet:
 
     def _finish(self, asked: Asked) -> None:
         for member, future in asked:
-            if self._crew.wait([(member, future)], COMMIT_SECONDS):
+            if self._crew.wait([(member, future)], COMMIT_SECONDS)[0]:
                 member.replace("it could not follow a change of the model")
 
     def _say(self, mode: Mode) -> None:

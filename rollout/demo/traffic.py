@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -106,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _call(
     client: PredictionClient,
-    rows: list[list[float]],
+    rows: "list[list[_Cell]]",
     think: float,
     tally: Tally,
     signals: StopSignals,
@@ -143,21 +144,33 @@ def _quantile_ms(seconds: list[float], share: float) -> float | None:
     return round(seconds[min(len(seconds) - 1, int(share * len(seconds)))] * 1000, 3) if seconds else None
 
 
-def _read_rows(path: Path, shift: float) -> list[list[float]]:
-    """Read the feature columns (all but the last, the target), moved by `shift`. Raises `ValueError`."""
+_Cell = float | str | None
+
+
+def _read_rows(path: Path, shift: float) -> list[list[_Cell]]:
+    """Read the feature columns (all but the last, the target), numbers moved by `shift`. Raises `ValueError`."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            table = [row for row in csv.reader(file) if row][1:]
-        rows = [[float(value) + shift for value in row[:-1]] for row in table]
+            table = [row[:-1] for row in csv.reader(file) if row][1:]
+        columns = [_column(values, shift) for values in zip(*table, strict=True)]
+        rows = [list(row) for row in zip(*columns, strict=True)]
         if not rows or not all(rows):
             raise ValueError("it has no row with a feature")
     except (OSError, ValueError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)[:_REASON_LENGTH]
         raise ValueError(
-            f"--rows {path}: it cannot be sent ({reason}); it must be a CSV of numbers with the target in the "
+            f"--rows {path}: it cannot be sent ({reason}); it must be a CSV with a header and the target in the "
             "last column, such as data/processed/iris.csv, which `invoke validate-data` writes"
         ) from None
     return rows
+
+
+def _column(texts: Sequence[str], shift: float) -> list[_Cell]:
+    """Return numbers where all are, else texts; what is empty is missing."""
+    try:
+        return [float(text) + shift if text else None for text in texts]
+    except ValueError:
+        return [text or None for text in texts]
 
 
 def _callers(text: str) -> int:

@@ -33,6 +33,8 @@ from telemetry import PortInUseError, SettingsError, StopSignals, configure_logg
 _DONE: Final = 0
 #: Exit code of a defect, as Python's own for an error that nobody caught.
 _DEFECT: Final = 1
+#: Of a count on the command line; SQLite takes no integer of more than 64 bits.
+_MOST_DIGITS: Final = 18
 
 _log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("webhook-relay")
 
@@ -156,12 +158,23 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", help="list what is pending and what was done last")
     status.add_argument("--json", action="store_true", help="write JSON for machines")
     status.add_argument(
-        "--limit", type=int, default=10, help="most deployments to list (default: %(default)s)"
+        "--limit",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="most deployments to list (default: %(default)s)",
     )
     add("retry", help="roll out again what was last acted on for a model").add_argument(
         "name", metavar="NAME"
     )
     return parser
+
+
+def _count(text: str) -> int:
+    # SQLite takes a negative limit for none at all.
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text)):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no count: write a number from 1")
+    return int(text)
 
 
 def _variables() -> str:

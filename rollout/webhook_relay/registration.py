@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rollout.errors import InfrastructureError, UsageError
 from rollout.webhook_relay.settings import LinkSettings
+from training.storage import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +54,9 @@ def register(settings: LinkSettings, url: str, name: str) -> str:
         client.update_webhook(known, name, _DESCRIPTION, url, [*EVENTS], secret, "ACTIVE")
         return f"webhook {name} was there and is up to date: it sends {', '.join(EVENTS)} to {url}"
     except MlflowException as error:
-        raise _explain(str(error), error.error_code, settings.mlflow_tracking_uri) from None
+        address = settings.mlflow_tracking_uri
+        message = str(error).replace(address, public_uri(address))
+        raise _explain(message, error.error_code, public_uri(address)) from None
 
 
 def _find(client: "MlflowClient", name: str) -> str | None:

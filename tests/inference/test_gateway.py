@@ -86,6 +86,34 @@ def test_mistakes_are_named(running: object, body: bytes, place: str) -> None:
     assert place in _violations(running.http.post("/predict", content=body))
 
 
+@pytest.mark.parametrize(
+    ("body", "place", "sentence"),
+    [
+        (
+            {"rows": [{"values": ROW, "cells": ROW}] * 2},
+            "rows[1]",
+            "found values and cells, expected one of them",
+        ),
+        (
+            {"rows": [ROW], "modelName": "iris", "model_name": "iris"},
+            "modelName",
+            "found it beside model_name, expected one of them",
+        ),
+    ],
+)
+def test_two_forms_of_one_thing_are_refused(running: object, body: object, place: str, sentence: str) -> None:
+    """Of two forms of the same rows or field none is silently preferred."""
+    assert _violations(running.http.post("/predict", json=body))[place] == sentence
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/iris/infer"])
+def test_encoded_bodies_are_refused_as_such(running: object, path: str) -> None:
+    """Both ways to ask say that a body is taken as it is, and do not call it broken JSON."""
+    reply = running.http.post(path, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert reply.status_code == 400
+    assert "Content-Encoding found 'gzip'" in reply.text.replace(": found", " found")
+
+
 def test_objects_name_the_same_features(running: object) -> None:
     """Rows that are objects must have the same keys; the row that differs is named."""
     first = dict(zip(NAMES, ROW, strict=True))

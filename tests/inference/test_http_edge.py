@@ -128,12 +128,34 @@ def test_answers_that_nobody_reads_are_given_up(
         assert _read_to_end(connection).count(b"class_index") < MANY_ROWS
 
 
-def test_connections_are_bounded(make_service: object) -> None:
-    """Beyond the limit and some more, callers are told 503 at once, and are let in again when others have gone."""
+def test_connections_without_a_request_keep_nobody_out(make_service: object) -> None:
+    """600 callers who connect and send half a head, or nothing, leave health and predictions alone."""
+    running = make_service(max_concurrent_requests=4)
+    address = ("127.0.0.1", running.service.http_port)
+    connections = [socket.create_connection(address) for _ in range(600)]
+    for connection in connections[:300]:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+    try:
+        with httpx.Client(base_url=running.http.base_url) as caller:
+            assert caller.get("/health/live").status_code == 200
+        assert _status_of_new_caller(running) == 200
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_requests_in_work_are_bounded(make_service: object) -> None:
+    """Beyond the limit and some more, callers are told 503 at once, health aside, and let in when others have gone."""
     running = make_service(max_concurrent_requests=4)
     connections = [_open(running, "Content-Length: 10") for _ in range(260)]
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(_status_of_new_caller, running).result(10) == 503
+    with httpx.Client(base_url=running.http.base_url) as caller:
+        assert caller.get("/health/live").status_code == 200
+        assert caller.get("/metrics").status_code == 200
+        refusal = caller.post("/v2/models/iris/infer", json={"inputs": []})
+    assert (refusal.status_code, type(refusal.json()["error"])) == (503, str)
+    assert refusal.headers["retry-after"] == "1"
     for connection in connections:
         connection.close()
     _wait_until(lambda: _status_of_new_caller(running) == 200)

@@ -90,6 +90,18 @@ def test_a_row_has_one_form(mixed: object, running: object) -> None:
         }
 
 
+def test_values_beside_rows_of_cells_are_codes(mixed: object) -> None:
+    """A row of numbers takes codes, also where other rows have texts, and is told so."""
+    wrong = pb.Row(values=[9, 0.5, 31.5, 14])
+    assert refused(mixed, pb.PredictRequest(rows=[cells(["basic", "west", 1, 1]), wrong])) == {
+        "rows[0].cells.values[1]": "found 'west', expected one of 'north', 'south', '1' (feature region)",
+        "rows[1].values[0]": "found 9.0, expected the code of a category, a whole number from 0 to 2 or nan "
+        "(feature plan)",
+        "rows[1].values[1]": "found 0.5, expected the code of a category, a whole number from 0 to 2 "
+        "(feature region)",
+    }
+
+
 def test_numbers_may_come_as_cells(running: object) -> None:
     """A model of numbers takes cells of numbers, and refuses every other one by its place."""
     answers = [

@@ -168,11 +168,72 @@ def test_calls_without_a_message_take_no_thread_from_others(make_service: object
         for _ in range(3):
             assert running.stub.Predict(REQUEST, timeout=10).predictions
     deadline = time.monotonic() + 10
-    while running.service.plane.admission.in_flight:
+    line = 'ml_request_count_total{code="CANCELLED",method="Predict",track="stable"} 40.0'
+    while running.service.plane.admission.in_flight or line not in running.metrics():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    line = 'ml_request_count_total{code="CANCELLED",method="Predict",track="stable"} 40.0'
-    assert line in running.metrics()
+
+
+def test_silent_calls_beyond_the_limit_refuse_nobody_for_long(make_service: object) -> None:
+    """More calls without a message than may wait count no more after a moment, and are not kept in any number."""
+    running = make_service(max_concurrent_requests=100)
+    if running.service._settings.grpc_transport == "native":
+        pytest.skip("calls without a message are never seen by Python there")
+    with open_silent_calls(running.service.grpc_port, 90), open_silent_calls(running.service.grpc_port, 90):
+        _wait_for_in_flight(running, 90)
+        deadline = time.monotonic() + 5  # they are cancelled after 20
+        while running.service.plane.admission.in_flight:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(3):
+            assert running.stub.Predict(REQUEST, timeout=2).predictions
+
+
+def _predict_late(running: object, go: threading.Event) -> grpc.Future:
+    call = running.channel.stream_unary(
+        "/inference.v1.InferenceService/Predict",
+        request_serializer=pb.PredictRequest.SerializeToString,
+        response_deserializer=pb.PredictResponse.FromString,
+    )
+
+    def requests() -> Iterator[pb.PredictRequest]:
+        go.wait(20)
+        yield REQUEST
+
+    return call.future(requests(), timeout=20)
+
+
+def test_a_late_message_is_counted_when_it_comes(
+    make_service: object, retry_after_ms: Callable[[grpc.RpcError], int]
+) -> None:
+    """A call whose message comes late is answered; where the server is full by then, it is refused as any other."""
+    running = make_service(max_concurrent_requests=10)
+    if running.service._settings.grpc_transport == "native":
+        pytest.skip("calls without a message are never seen by Python there")
+    admission = running.service.plane.admission
+    for full in (False, True):
+        go = threading.Event()
+        late = _predict_late(running, go)
+        _wait_for_in_flight(running, 1)
+        deadline = time.monotonic() + 5
+        while admission.in_flight:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(10 * full):
+            admission.enter()
+        go.set()
+        if not full:
+            assert late.result().predictions
+            continue
+        with pytest.raises(grpc.RpcError) as caught:
+            late.result()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry_after_ms(caught.value) == 100
+        for _ in range(10):
+            admission.leave()
+    counted = 'ml_request_count_total{code="%s",method="Predict",track="stable"} 1.0'
+    assert {counted % "OK", counted % "RESOURCE_EXHAUSTED"} <= set(running.metrics())
+    assert counted % "CANCELLED" not in running.metrics()
 
 
 @pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])

@@ -13,11 +13,15 @@ class _Call:
     """A call whose message comes when the test says so."""
 
     def __init__(self) -> None:
-        self.asked = self.cancelled = False
-        self.arrive: Callable[[], object] = lambda: None
+        self.asked = self.cancelled = self.has_message = False
+        self._then: Callable[[], object] = lambda: None
 
     def receive(self, then: Callable[[], object]) -> None:
-        self.asked, self.arrive = True, then
+        self.asked, self._then = True, then
+
+    def arrive(self) -> None:
+        self.has_message = True
+        self._then()
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -73,6 +77,29 @@ def test_a_message_that_does_not_come_keeps_no_place() -> None:
     second.arrive()
     window.leave(1)
     assert third.asked
+
+
+def test_the_window_widens_only_while_nothing_comes() -> None:
+    """300 silent calls are passed at a few looks; once a message comes, as few are asked for as ever."""
+    ready: list[int] = []
+    window: Window[int] = Window(ready.append, 4)
+    calls = [_Call() for _ in range(301)]
+    for number, call in enumerate(calls):
+        window.enter(number, call)
+    looks = 0
+    while not calls[-1].asked:
+        window.pass_over(0)
+        looks += 1
+    assert looks <= 5
+    calls[-1].arrive()
+    assert ready == [300]
+    following = [_Call() for _ in range(10)]
+    for number, call in enumerate(following, 1000):
+        window.enter(number, call)
+    assert sum(call.asked for call in following) <= 4
+    window.leave(300)
+    window.pass_over(0)
+    assert sum(call.asked for call in following) <= 8
 
 
 def test_a_message_that_never_comes_cancels_its_call() -> None:

@@ -91,6 +91,30 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
     assert "s3cret-value" not in repr(load_settings(Settings))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ADMIN_API_TOKEN", "tok\n", "printable ASCII"),
+        ("PREDICT_API_TOKEN", "hunté", "printable ASCII"),
+        ("MLFLOW_TRACKING_URI", "http://bob:hun/ter2@127.0.0.1:9", "cannot be read"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:hunter2", "cannot be read"),
+    ],
+)
+def test_what_could_never_work_is_told_at_start(
+    environment: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """A token that no header carries and an address without a readable host: refused, a token never quoted."""
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Settings)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: ")
+    assert words in problem
+    assert "tok" not in problem.replace("TOKEN", "").replace("Token", "").replace("token", "")
+    assert "hunté" not in problem
+    assert "bob" not in problem
+
+
 def test_every_field_is_explained() -> None:
     """The schema has a sentence for each variable."""
     properties = json.loads(json.dumps(Settings.model_json_schema()))["properties"]

@@ -350,7 +350,7 @@ sys.exit(main([]))
     )
     (line,) = map(json.loads, done.stdout.splitlines())
     assert done.returncode == 2
-    assert "coalmine[otel]" in line["message"]
+    assert ".[otel]" in line["message"]
     assert done.stderr == ""
 
 

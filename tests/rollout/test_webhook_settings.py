@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.webhook_relay.__main__ import main
 from rollout.webhook_relay.command import command_for
 from rollout.webhook_relay.deployment import Wanted
 from rollout.webhook_relay.settings import LinkSettings, Settings, StateSettings
@@ -126,6 +127,14 @@ def test_status_needs_no_secret() -> None:
     assert load_settings(StateSettings).relay_state_dir == Path(".coalmine/webhook-relay")
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_URI"):
         load_settings(LinkSettings)
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "x", "9" * 30])
+def test_a_limit_is_a_number_from_one(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage before the state is opened: SQLite takes -1 for no limit at all."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["status", "--limit", limit])
+    assert "is no count: write a number from 1" in capsys.readouterr().err
 
 
 def test_the_process_lists_its_errors_as_log_lines(tmp_path: Path) -> None:

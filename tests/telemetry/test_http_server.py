@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from telemetry import HttpServer, PortInUseError
+from telemetry import HttpServer, PortInUseError, http_server
 
 
 class Gate:
@@ -101,3 +101,26 @@ def test_a_request_in_flight_is_answered_before_the_end(server: HttpServer, gate
     stopper.join(10)
     client.join(10)
     assert answers == ["late"]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"]
+)
+def test_a_head_that_does_not_come_closes_its_connection(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Who sends nothing, half a head, or half a second one is cut off; a request in work is not."""
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(sent)
+        while connection.recv(1000):
+            pass
+
+
+def test_a_request_in_work_is_not_cut_off(
+    server: HttpServer, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may take longer than a head."""
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
+    threading.Timer(0.4, gate.may_answer.set).start()
+    assert httpx.get(f"http://127.0.0.1:{server.port}/slow").text == "late"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock
 
 from training import aliases
 from training.errors import AliasConflictError, ConfigError, RegistryError
 from training.registering.alias_history import AliasChange
-from training.registering.alias_moves import AliasMover
+from training.registering.alias_moves import AliasMover, ModelAliases
 from training.registering.database import prepare_sqlite
 
 ROOT = Path(__file__).parents[2]
@@ -100,8 +101,8 @@ def test_a_promotion_keeps_the_old_champion_and_ends_the_challenge(mover: AliasM
 
 
 def test_a_version_that_does_not_exist_changes_nothing(mover: AliasMover) -> None:
-    """It is asked for before anything is written."""
-    with pytest.raises(RegistryError, match="9"):
+    """It is asked for before anything is written, and those that exist are named."""
+    with pytest.raises(ConfigError, match="iris has no version 9; it has: 1, 2, 3, 4; choose one"):
         mover.promote("iris", "9", expect=None, why="test")
     assert mover.read("iris").acts == []
 
@@ -126,6 +127,39 @@ def test_undo_of_another_act_than_was_looked_at_is_refused(mover: AliasMover) ->
     mover.move("iris", "challenger", "2", expect="1", why="test")
     with pytest.raises(ConfigError, match="the last act that can be undone is 2, not 1"):
         mover.undo("iris", why="test", expect=1)
+
+
+def test_of_many_undos_at_once_one_takes_back_one_act(uri: str, mover: AliasMover) -> None:
+    """Four look at the same last act while the lock is held: one undoes it, three are told who was first."""
+    for before, after in ((None, "1"), ("1", "2"), ("2", "3")):
+        mover.move("iris", "challenger", after, expect=before, why="test")
+    looked = threading.Barrier(5)
+
+    class Looking(AliasMover):
+        """Says when it has looked."""
+
+        def read(self, name: str) -> ModelAliases:
+            found = super().read(name)
+            if not getattr(self, "has_looked", False):
+                self.has_looked = True
+                looked.wait()
+            return found
+
+    def undo(_: int) -> str:
+        try:
+            return f"undid {Looking(uri).undo('iris', why='complaints').undoes}"
+        except AliasConflictError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        with FileLock(f"{uri.removeprefix('sqlite:///')}.aliases.lock"):
+            answers = pool.map(undo, range(4))
+            looked.wait()
+        said = sorted(answers)
+    assert said[-1] == "undid 3"
+    expected = "challenger of iris is expected at version 3, and it is at version 2: "
+    assert all(expected in one and "waited to take back act 3" in one for one in said[:-1])
+    assert mover.read("iris").aliases == {"challenger": "2"}
 
 
 def test_undo_does_not_overwrite_what_was_moved_behind_our_back(
@@ -232,9 +266,9 @@ def test_commands_show_move_and_undo(uri: str, capsys: pytest.CaptureFixture[str
     assert aliases.main(["show"]) == 0
     assert capsys.readouterr().out == "iris has no aliases\n"
     assert aliases.main(["move", "champion", "1", "--expect", "none"]) == 0
-    assert capsys.readouterr().out == "act 1: champion none → 1\nchampion  models:/iris/1\n"
+    assert capsys.readouterr().out == "iris: act 1: champion none → 1\nchampion  models:/iris/1\n"
     assert aliases.main(["move", "champion", "2", "--why", "better"]) == 0
-    assert "act 2: previous none → 1, champion 1 → 2\n" in capsys.readouterr().out
+    assert "iris: act 2: previous none → 1, champion 1 → 2\n" in capsys.readouterr().out
     assert aliases.main(["move", "champion", "3", "--expect", "1"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -255,6 +289,8 @@ def test_commands_show_move_and_undo(uri: str, capsys: pytest.CaptureFixture[str
         (["move", "champion", "x"], "'x' is no version"),
         (["move", "champion", "0"], "'0' is no version"),
         (["move", "champion"], "required: VERSION"),
+        (["move", "latest", "1"], "'latest' cannot be an alias: use letters, digits"),
+        (["move", "a b", "1"], "'a b' cannot be an alias"),
         ([], "required"),
     ],
 )
@@ -274,6 +310,20 @@ def test_a_model_that_does_not_exist_is_answered_with_those_that_do(
     assert "no registered model 'wine'; there are: iris" in capsys.readouterr().err
 
 
+def test_a_version_that_does_not_exist_is_wrong_usage(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 and the versions that there are."""
+    assert aliases.main(["move", "challenger", "9", "--name", "iris"]) == 2
+    assert "iris has no version 9; it has: 1, 2, 3, 4" in capsys.readouterr().err
+
+
+def test_a_database_without_its_driver_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a defect: the module to install is named, and no password is."""
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(RegistryError, match=r"install the driver .*psycopg2") as caught:
+        AliasMover("postgresql+psycopg2://user:hunter2@127.0.0.1:1/models").read("iris")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_registry_that_does_not_exist_is_not_created(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -281,6 +331,33 @@ def test_a_registry_that_does_not_exist_is_not_created(
     assert aliases.main(["show"]) == 2
     assert "there is no registry at sqlite:///mlflow.db" in capsys.readouterr().err
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_the_model_is_the_one_of_the_environment_the_configuration_or_the_only_one(
+    uri: str, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this order; where there are several and nothing names one, `show` looks and nothing moves."""
+    monkeypatch.delenv("MLFLOW_MODEL_NAME", raising=False)
+    client.rename_registered_model("iris", "risk")
+    assert aliases.main(["move", "champion", "1"]) == 0
+    assert capsys.readouterr().out == "risk: act 1: champion none → 1\nchampion  models:/risk/1\n"
+    client.create_registered_model("churn")
+    for act in (["undo"], ["move", "champion", "2"]):
+        assert aliases.main(act) == 2
+        assert "--name: the registry holds churn, risk; say which" in capsys.readouterr().err
+    assert aliases.main(["show"]) == 2
+    assert "there are: churn, risk" in capsys.readouterr().err
+    Path("coalmine.toml").write_text("[dataset]\nsource = 'data/churn.csv'\ntarget = 'y'\n")
+    assert aliases.main(["show"]) == 0
+    assert capsys.readouterr().out == "churn has no aliases\n"
+    Path("coalmine.toml").write_text("[model]\nname = 'risk'\n")
+    assert aliases.main(["undo"]) == 0
+    assert capsys.readouterr().out == "risk: act 2: champion 1 → none\n"
+    monkeypatch.setenv("MLFLOW_MODEL_NAME", "churn")
+    assert aliases.main(["show"]) == 0
+    assert capsys.readouterr().out == "churn has no aliases\n"
+    assert aliases.main(["show", "--name", "risk"]) == 0
+    assert capsys.readouterr().out == "risk has no aliases\n"
 
 
 def test_as_a_command(run: Callable[..., object]) -> None:

@@ -102,7 +102,7 @@ def test_missing_package_names_the_extra() -> None:
         timeout=60,
         check=False,
     )
-    assert 'install it with the extra: pip install "coalmine[boosting]" (xgboost)' in done.stderr
+    assert 'install it with the extra: pip install ".[boosting]" (xgboost)' in done.stderr
 
 
 def test_number_of_threads_changes_nothing(fit: Fit) -> None:
@@ -135,3 +135,29 @@ def test_open_parameters_are_passed_on() -> None:
     plan = plan_estimator("lightgbm.LGBMClassifier", {"feature_fraction": 0.5}, 3)
     assert plan.parameters["feature_fraction"] == 0.5
     assert json.loads(json.dumps(dict(plan.parameters)))["random_state"] == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "near"),
+    [
+        ("lightgbm.LGBMClassifier", "num_leavs", "num_leaves"),
+        ("lightgbm.LGBMRegressor", "learning_rat", "learning_rate"),
+        ("xgboost.XGBClassifier", "max_dept", "max_depth"),
+        ("xgboost.XGBRegressor", "quantile_alfa", "quantile_alpha"),
+    ],
+)
+def test_misspelt_parameters_are_refused(path: str, wrong: str, near: str) -> None:
+    """Although the classes take any keyword; the nearest name is offered, and where all are documented."""
+    pytest.importorskip(path.partition(".")[0])
+    with pytest.raises(EstimatorError, match=rf"no parameter '{wrong}'; did you mean {near}\? see https://"):
+        plan_estimator(path, {wrong: 1}, 3)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in BOOSTERS])
+def test_one_thread_unless_asked_for_more(path: str) -> None:
+    """By any name that the package has for it."""
+    pytest.importorskip(path.partition(".")[0])
+    assert plan_estimator(path, {}, 3).parameters["n_jobs"] == 1
+    assert plan_estimator(path, {"n_jobs": 2}, 3).parameters["n_jobs"] == 2
+    assert "n_jobs" not in plan_estimator(path, {"nthread": 2}, 3).parameters
+    assert "n_jobs" not in plan_estimator("sklearn.ensemble.RandomForestClassifier", {}, 3).parameters

@@ -204,7 +204,8 @@ def test_json_report_is_one_object_on_standard_output(csv: Csv, capsys: pytest.C
         validate.main(["--data", path, "--target", "y", "--json", "--output", "ok.csv"]) == ExitCode.CONTRACT
     )
     report = json.loads(capsys.readouterr().out)
-    expected = {"row": 4, "column": "b", "value": None, "rule": "must not be missing"}
+    rule = 'must not be missing, unless [contract.columns] says "b" = { nullable = true }'
+    expected = {"row": 4, "column": "b", "value": None, "rule": rule}
     assert report["violations"] == [expected]
     assert Path("ok.csv").read_bytes() == before
 

@@ -20,6 +20,7 @@ from training.judging.champion import Champion, read_champion
 from training.judging.comparison import Verdict, compare_models
 from training.judging.gates import judge_champion, require_gates
 from training.judging.paired_tests import mcnemar_mid_p, sign_flip_p
+from training.report import show_gates
 
 Fit = Callable[..., FittedModel]
 
@@ -161,9 +162,18 @@ def test_other_tasks_and_other_columns_are_not_comparable(fit: Fit) -> None:
         ("not_worse", "NOT_COMPARABLE", False),
     ],
 )
-def test_gate_asks_for_a_verdict(wanted: Any, verdict: str, passes: bool) -> None:  # noqa: ANN401 (a literal)
-    """Not comparable is never good enough; unset asks nothing."""
+def test_gate_asks_for_a_verdict(
+    wanted: Any,  # noqa: ANN401 (a literal)
+    verdict: str,
+    passes: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not comparable is never good enough; unset asks nothing; passed or not, it is shown."""
     gates = judge_champion(GatesSection(champion=wanted), verdict, "because")
+    show_gates(gates)
+    assert capsys.readouterr().err.startswith(
+        f"    {'pass' if passes else 'FAIL'}  gate: champion: {verdict} is"
+    )
     if passes:
         require_gates("m", gates)
     else:

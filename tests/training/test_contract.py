@@ -11,7 +11,7 @@ from training.configuration.config import Config, ContractSection, SplitSection,
 from training.contracts.contract import MAX_VIOLATIONS, ContractReport, ValidatedTable, check_contract
 from training.data.columns import Column, encode_rows
 from training.data.dataset import Table, load_table
-from training.errors import ContractError, ExitCode
+from training.errors import ConfigError, ContractError, ExitCode
 
 GOOD = pd.DataFrame({"a": np.arange(30) / 10, "n": np.arange(30) % 7, "y": ["u", "v", "w"] * 10})
 
@@ -54,10 +54,18 @@ def test_diabetes_is_valid_for_regression() -> None:
 @pytest.mark.parametrize(
     ("frame", "found"),
     [
-        (broken("a", 5, np.nan), "row 5, a: must not be missing"),
+        (
+            broken("a", 5, np.nan),
+            'row 5, a: must not be missing, unless [contract.columns] says "a" = { nullable = true }',
+        ),
         (broken("a", 5, np.inf), "row 5, a: must be a finite number, also as float32 (found inf)"),
         (broken("a", 5, 1e300), "row 5, a: must be a finite number, also as float32 (found 1e+300)"),
         (broken("a", 5, "oops"), "row 5, a: must be a number (found 'oops')"),
+        (
+            broken("a", 5, "N/A"),
+            "row 5, a: must be a number; if this stands for a missing value in a CSV file, "
+            """set [dataset] missing = ["", "N/A"] (found 'N/A')""",
+        ),
         (broken("a", 5, 99.0), "row 5, a: must be -1 to 50 (found 99.0)"),
         (broken("y", 5, None), "row 5, y: must not be missing"),
         (broken("y", 5, "q"), "row 5, y: must be one of u, v, w (found 'q')"),
@@ -252,6 +260,48 @@ def test_rows_that_do_not_suffice_for_the_split_are_found_before_training() -> N
     frame = pd.concat([GOOD, GOOD], ignore_index=True).assign(g="one")
     report = check(frame, split=SplitSection(kind="grouped", group="g"))
     assert {one.name: one.violations for one in report.checks}["split"] == 1
+
+
+@pytest.mark.parametrize("column", ["c", "y"])
+def test_control_character_in_a_text_is_refused_with_its_row(column: str) -> None:
+    """NUL, an escape or a line break in a category or a label: row, column and what to do."""
+    for text in ("A\0", "B\x1b[31m", "C\nD"):
+        frame = GOOD.assign(c=["x", "z"] * 15)
+        frame.loc[[4, 5], column] = text
+        (found, _) = said(check(frame))
+        what = "category" if column == "c" else "label"
+        rule = f"a {what} may hold no control character (NUL, tab, line break): remove it from the table"
+        assert found == f"row 5, {column}: {rule} (found {text!r})"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.array([2**63, 2**64 - 1], dtype="uint64"), np.array([1e30, 2e30]), np.array([-1e19, float(2**63)])],
+    ids=["uint64", "float", "at the bound"],
+)
+def test_whole_numbers_beyond_int64_are_texts(values: np.ndarray) -> None:
+    """As label and as category: int64 holds none of them, and each stays another text."""
+    frame = GOOD.assign(y=np.tile(values, 15), c=np.tile(values, 15))
+    table = check(frame, columns={"c": {"type": "category"}}).require_valid()
+    assert set(table.frame["y"]) == set(table.frame["c"]) == set(map(str, values))
+
+
+@pytest.mark.parametrize("column", ["c", "y"])
+def test_limits_of_a_text_are_wrong_usage(column: str) -> None:
+    """`min` of a category or a label could not be checked, and is not passed over."""
+    frame = GOOD.assign(c=["x", "z"] * 15)
+    with pytest.raises(
+        ConfigError, match=rf"\[contract\] columns.{column}: min and max are for numbers"
+    ) as caught:
+        check(frame, columns={column: {"min": 1.0}})
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf"])
+def test_limit_that_is_no_number_is_wrong_usage(limit: str) -> None:
+    """No value is above nan, so such a contract would refuse everything or nothing."""
+    with pytest.raises(ConfigError, match=r"columns\.a\.min: input should be a finite number"):
+        load_config(None, {"contract": {"columns": {"a": {"min": float(limit)}}}})
 
 
 def test_each_kind_of_violation_is_listed() -> None:

@@ -54,16 +54,19 @@ def test_r2_interval_covers_and_repeats() -> None:
 
 
 def test_calibration_agrees_with_scikit_learn() -> None:
-    """Brier: twice scikit-learn's for two classes. ECE is 0 when probabilities mean what they say."""
+    """Brier: scikit-learn's, for two classes and for three. ECE is 0 when probabilities mean what they say."""
     random = np.random.default_rng(3)
     share = random.random(4000)
     true = (random.random(4000) < share).astype(np.int64)
     found = calibrate(true, np.column_stack([1 - share, share]), ("no", "yes"))
-    assert found.brier == pytest.approx(2 * brier_score_loss(true, share))
+    assert found.brier == pytest.approx(brier_score_loss(true, share))
     assert found.expected_error < 0.03
     assert sum(one.rows for one in found.bins) == 4000
     sure = calibrate(true, np.eye(2)[np.ones(4000, dtype=int)], ("no", "yes"))
     assert sure.expected_error == pytest.approx(1 - true.mean())
+    shares, three = random.dirichlet(np.ones(3), 4000), random.integers(0, 3, 4000)
+    of_three = calibrate(three, shares, ("a", "b", "c"))
+    assert of_three.brier == pytest.approx(brier_score_loss(three, shares, labels=[0, 1, 2]))
 
 
 def test_classification_is_evaluated_by_class(fit: Fit) -> None:

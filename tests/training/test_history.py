@@ -118,7 +118,8 @@ def test_the_command_tells_what_was_champion_when_and_why(
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.MlflowClient(uri, uri).set_registered_model_alias("iris", "champion", "3")
     assert history.main(["--alias", "champion"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.rstrip() == "iris: moves of its aliases"
     assert lines[0].split() == ["act", "when", "(UTC)", "alias", "from", "to", "who", "why"]
     assert lines[1].rstrip().endswith("the first one")
     assert "rollout 42: every step passed" in lines[2]

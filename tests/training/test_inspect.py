@@ -11,6 +11,7 @@ import pytest
 
 from training import inspect, sign
 from training.bundling.bundle import Bundle
+from training.data.columns import listed
 
 
 @pytest.fixture
@@ -143,3 +144,9 @@ def test_as_a_command(run: Callable[..., object]) -> None:
     """`python -m training.inspect --help` shows how it is used."""
     done = run("training.inspect", "--help")
     assert "python -m training.inspect models:/iris@champion --json" in done.stdout  # type: ignore[attr-defined]
+
+
+def test_categories_that_would_read_as_two_stand_in_quotes() -> None:
+    """A comma inside, an empty text or a space at an end; so many are listed."""
+    assert listed(["plain", "a, b", "", " x", "more"], 4) == 'plain, "a, b", "", " x" and 1 more'
+    assert listed(["é"], 4) == "é"

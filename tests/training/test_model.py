@@ -19,7 +19,7 @@ from protos.inference.v1.manifest_pb2 import ModelMetrics
 from training.bundling.compile import CompileError, OnnxModel, compile_to_onnx
 from training.bundling.parity import compare_outputs, parity_bound, probe_rows
 from training.configuration.config import GatesSection
-from training.errors import ContractError, EstimatorError, GateError
+from training.errors import ContractError, EstimatorError, ExitCode, GateError
 from training.fitting.estimator import plan_estimator
 from training.fitting.fit import FittedModel
 from training.judging.gates import judge_gates, require_gates
@@ -280,3 +280,76 @@ def test_ties_are_no_mismatch(fit: Fit) -> None:
     assert np.abs(model.probabilities(model.inputs(rows[other])) - 0.5).max() < 1e-9
     parity = compare_outputs(model, compiled, seed=1)
     assert parity.passed, parity.reason
+
+
+#: Estimators that fail in every way that somebody else's code can.
+_FAILING = """
+import sys
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+def exits():
+    sys.exit(3)
+class Plain(RandomForestClassifier):
+    def fit(self, X, y): raise Exception("plain words")
+class Asserts(RandomForestClassifier):
+    def fit(self, X, y): raise AssertionError
+class Imports(RandomForestClassifier):
+    def fit(self, X, y): import no_such_module
+class Disk(RandomForestClassifier):
+    def fit(self, X, y): raise OSError(28, "No space left on device", "/x")
+class Leaves(RandomForestClassifier):
+    def fit(self, X, y): sys.exit(4)
+class Constructs(RandomForestClassifier):
+    def __init__(self): raise RuntimeError("no licence")
+"""
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `failing_models` that can be imported."""
+    (tmp_path / "failing_models.py").write_text(_FAILING)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("exits", "it ends the process with exit code 3"),
+        ("Plain", "Exception: plain words; correct"),
+        ("Asserts", "used: AssertionError; correct"),
+        ("Imports", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("Disk", "OSError: .*No space left on device"),
+        ("Leaves", "it ends the process with exit code 4"),
+        ("Constructs", "RuntimeError: no licence"),
+    ],
+)
+def test_whatever_an_estimator_raises_is_its_error(fit: Fit, name: str, sentence: str) -> None:
+    """Somebody else's code may raise anything, even leave the process: never a defect of ours, nor our disk."""
+    with pytest.raises(EstimatorError, match=sentence) as caught:
+        fit(estimator={"class": f"failing_models.{name}"})
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_a_module_that_fails_to_import_is_an_estimator_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it ends the process, or is no Python at all."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text, sentence in (
+        ("leaving_module", "raise SystemExit(5)", "ends the process with exit code 5"),
+        ("broken_module", "def", "SyntaxError"),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+        with pytest.raises(EstimatorError, match=f"importing {name} fails: .*{sentence}"):
+            plan_estimator(f"{name}.Model", {}, 1)
+
+
+def test_an_estimator_that_fails_on_rows_it_never_saw_is_refused(fit: Fit) -> None:
+    """CategoricalNB counts the values of its fit: parity asks it for larger ones, and gets a sentence."""
+    model = fit(dataset={"source": "iris"}, estimator={"class": "sklearn.naive_bayes.CategoricalNB"})
+    larger = model.inputs() + 100
+    for ask in (model.predict, model.probabilities):
+        with pytest.raises(EstimatorError, match=r"IndexError: .*choose another estimator") as caught:
+            ask(larger)
+        assert caught.value.estimator == "sklearn.naive_bayes.CategoricalNB"

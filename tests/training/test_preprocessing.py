@@ -244,3 +244,29 @@ def test_model_card_is_in_the_bundle(bundle: Bundle) -> None:
     ):
         assert text in card
     assert Path(bundle.directory / "model.onnx").exists()
+
+
+def test_a_step_that_fails_is_named_and_not_the_estimator(fit: Fit) -> None:
+    """In the fit and afterwards; a scaler inside the estimator itself is the estimator's own affair."""
+    sections = mixed_sections(
+        estimator=step("ensemble.HistGradientBoostingClassifier"),
+        preprocessing=[
+            {
+                "columns": ["numbers"],
+                "steps": [
+                    step("impute.SimpleImputer"),
+                    step("preprocessing.KBinsDiscretizer", n_bins=1),
+                ],
+            }
+        ],
+    )
+    with pytest.raises(
+        EstimatorError, match=r"as a step of \[\[preprocessing\]\] it fails: .*n_bins"
+    ) as caught:
+        fit(**sections)
+    assert caught.value.estimator == "sklearn.preprocessing.KBinsDiscretizer"
+    sections["preprocessing"] = []
+    sections["estimator"] = step("linear_model.LogisticRegression")
+    with pytest.raises(EstimatorError, match="NaN") as caught:
+        fit(**sections)
+    assert caught.value.estimator == "sklearn.linear_model.LogisticRegression"

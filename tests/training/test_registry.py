@@ -5,8 +5,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from training.bundling.bundle import read_bundle, verify_bundle
 from training.configuration.config import load_config
 from training.errors import ExitCode, RegistryError
 from training.pipeline import run_training
-from training.registering.database import prepare_sqlite
+from training.registering.database import _put_in_place, prepare_sqlite
 from training.registering.registry import RegisteredVersion, Registry
 from training.report import Progress
 
@@ -47,6 +49,7 @@ def test_standard_error_is_ours_alone(registered: Registered) -> None:
     for line in lines[1:]:
         assert line.strip().endswith(line.split("  ", 1)[1].strip())
         assert " s  " in line or "gate: accuracy" in line, line
+    assert "fit RandomForestClassifier on 120 rows, hold out 30" in registered.stderr
     assert not {"WARNING", "INFO", "alembic"} & set(registered.stderr.split())
 
 
@@ -289,6 +292,33 @@ def test_database_is_put_in_place_whole(tmp_path: Path) -> None:
     assert {"model_versions", "alembic_version"} <= tables
     prepare_sqlite(f"sqlite:///{path}")
     assert path.read_bytes() == content
+
+
+def test_a_database_that_one_filled_is_never_replaced(tmp_path: Path) -> None:
+    """Eight find the same empty file and put theirs in its place: the first one stays, for all of them."""
+    starts = threading.Barrier(8)
+
+    def put(number: int, path: Path) -> str:
+        aside = path.with_suffix(f".{number}")
+        aside.write_text(str(number))
+        starts.wait()
+        _put_in_place(aside, path)
+        return path.read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(50):
+            path = tmp_path / str(turn) / "mlflow.db"
+            path.parent.mkdir()
+            path.touch()
+            assert len(set(pool.map(put, range(8), [path] * 8))) == 1
+
+
+def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
+    """As `touch` or a volume leaves one."""
+    path = tmp_path / "mlflow.db"
+    path.touch()
+    prepare_sqlite(f"sqlite:///{path}")
+    assert path.stat().st_size
 
 
 def test_kill_at_any_time_leaves_no_half_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

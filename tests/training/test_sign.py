@@ -77,6 +77,12 @@ def test_our_own_check_agrees(bundle: Path, key: Path) -> None:
         signing.require_signed(bundle, public)
 
 
+def test_a_bundle_that_does_not_exist_is_wrong_usage(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 and the path, not a damaged bundle."""
+    assert main(["--key", str(key), "out"]) == 2
+    assert "BUNDLE_DIR: out does not exist" in capsys.readouterr().err
+
+
 def test_secret_key(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Only its owner reads the private key, and no key is overwritten."""
     assert stat.S_IMODE(key.stat().st_mode) == 0o600

@@ -149,7 +149,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         sources._STORES, "s3", sources.Store(**{**vars(sources._STORES["s3"]), "module": "s3fs_"})
     )
     error = refused("s3://shop/t.csv")
-    assert "need the extra 's3', which is not installed; run: pip install \"coalmine[s3]\"" in str(error)
+    assert "need the extra 's3', which is not installed; run: pip install \".[s3]\"" in str(error)
     assert error.exit_code == ExitCode.USAGE
 
 

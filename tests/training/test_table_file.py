@@ -81,6 +81,87 @@ def test_values_stay_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
+    "texts", [("01067", "1067"), ("1.10", "1.1"), ("true", "True"), ("0x1", "1"), ("1e3", "1000")]
+)
+@pytest.mark.parametrize("section", [{"type": "category"}, {"values": ["any text"]}])
+def test_what_is_called_a_text_stays_byte_for_byte(
+    texts: tuple[str, str], section: dict[str, object]
+) -> None:
+    """A category that looks like a number, or like truth, is not one; nor is what its allowed values are texts of."""
+    content = "c,y\n" + "".join(f"{one},{i}\n" for i, one in enumerate(texts * 12))
+    Path("t.csv").write_text(content)
+    config = load_config(
+        None, {"dataset": {"source": "t.csv", "target": "y"}, "contract": {"columns": {"c": section}}}
+    )
+    table = load_table(config)
+    assert table.frame["c"].tolist() == list(texts * 12)
+    report = check_contract(table, config.contract, classification=False)
+    if report.table is None:
+        assert "values" in section
+        assert report.total == 24
+    else:
+        assert report.table.columns[0].categories == tuple(sorted(texts))
+
+
+def test_labels_stay_byte_for_byte_and_whole_numbers_stay_numbers() -> None:
+    """For a classifier, or with allowed classes; `0` and `1` are the same from CSV and from Parquet."""
+    for texts in (
+        ("01", "02"),
+        ("1.0", "1.5"),
+        ("true", "True"),
+        ("0x1", "0x2"),
+        (str(2**63), str(2**63 + 1)),
+    ):
+        Path("t.csv").write_text("a,y\n" + "".join(f"{i},{texts[i % 2]}\n" for i in range(24)))
+        labels = load_table(config_of("t.csv"), classification=True)
+        assert set(labels.frame["y"]) == set(texts)
+        report = check_contract(labels, Config().contract, classification=True)
+        assert set(report.require_valid().frame["y"]) == set(texts)
+    Path("t.csv").write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(24)))
+    assert load_table(config_of("t.csv"), classification=True).frame["y"].dtype == "int64"
+    asked = load_config(
+        None, {"dataset": {"source": "u.csv", "target": "y"}, "contract": {"classes": ["01", "1"]}}
+    )
+    Path("u.csv").write_text("a,y\n1,01\n2,1\n")
+    assert load_table(asked).frame["y"].tolist() == ["01", "1"]
+    Path("u.csv").write_bytes(b"a,y\n1,01\n2,\xff\n")
+    with pytest.raises(DatasetError, match="row 2, y: it is not UTF-8 text"):
+        load_table(asked)
+
+
+@pytest.mark.parametrize(
+    "values", [["2024-01-01", "2024-01-02"], ["10:00:00", "11:00:00"], ["2024-01-01T10:00Z"] * 2]
+)
+def test_date_of_a_csv_file_is_no_feature_unless_it_is_called_a_category(values: list[str]) -> None:
+    """The rule of Parquet: dates and times are refused as they were written, and taken when the contract says so."""
+    Path("t.csv").write_text("a,d,y\n" + "".join(f"{i},{values[i % 2]},{'uv'[i % 2]}\n" for i in range(24)))
+    section = Config().contract
+    report = check_contract(load_table(config_of("t.csv")), section, classification=True)
+    assert report.total == 24
+    assert "take a date apart" in str(report.violations[0])
+    assert f"(found '{values[0]}')" in str(report.violations[0])
+    sections = {
+        "dataset": {"source": "t.csv", "target": "y"},
+        "contract": {"columns": {"d": {"type": "category"}}},
+    }
+    config = load_config(None, sections)
+    table = check_contract(load_table(config), config.contract, classification=True).require_valid()
+    assert table.columns[1].categories == tuple(sorted(set(values)))
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.time32("s"), pa.time64("us"), pa.duration("s"), pa.date32(), pa.timestamp("s")]
+)
+def test_no_time_of_a_parquet_file_is_a_feature(kind: pa.DataType) -> None:
+    """Times of day and durations are refused as dates are."""
+    values = pa.array(range(24), pa.int64() if kind.bit_width == 64 else pa.int32()).cast(kind)
+    parquet.write_table(pa.table({"a": range(24), "d": values, "y": ["u", "v"] * 12}), "t.parquet")
+    report = check_contract(load_table(config_of("t.parquet")), Config().contract, classification=True)
+    assert report.total == 24
+    assert "take a date apart" in str(report.violations[0])
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "the file is empty"),
@@ -96,10 +177,16 @@ def test_values_stay_as_they_are_written() -> None:
         (b'a,y\n1,u\n2,"v\n3,u\n', r'a quote \("\) that is opened in row 2 is never closed'),
         (gzip.compress(ROWS * 1000)[:-30], "its content is damaged or cut off"),
         (b"PAR1" + ROWS, "it is a Parquet file and is read as CSV"),
+        (b"a,y", "it has a header and no rows"),
+        (b"a\0b,y\n1,u\n", r"the name of column 1, 'a\\x00b', holds a control character"),
+        (bytes(1000), "it is no CSV but NUL bytes"),
+        (b"PK\3\4" + bytes(200), "it is no CSV but a ZIP archive, such as an Excel workbook"),
+        (gzip.compress(b' [{"a": 1, "y": "u"}]'), "it is no CSV but JSON"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "it is no CSV but a page of HTML or XML"),
     ],
     ids=[
         *("empty", "blank", "wide", "narrow", "twice", "unnamed", "latin", "long", "header", "utf16", "quote", "cut"),
-        "parquet",
+        *("parquet", "no rows", "NUL in a name", "NULs", "zip", "json", "html"),
     ],
 )  # fmt: skip
 def test_file_that_is_no_table_is_a_sentence(content: bytes, reason: str) -> None:

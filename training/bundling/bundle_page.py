@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from training.data.columns import listed
+
 __all__ = ["show_facts"]
 
 #: Of the categories of a feature, so many are shown.
@@ -40,7 +42,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def _head(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    classes = f", classes {', '.join(facts['classes'])}" if facts["classes"] else ""
+    classes = f", classes {listed(facts['classes'], len(facts['classes']))}" if facts["classes"] else ""
     signature = facts["signature"]
     signed = signature["state"]
     if signed != "none":
@@ -61,9 +63,7 @@ def _feature(feature: Mapping[str, Any]) -> tuple[str, ...]:
     notes = ["may be missing"] if feature["nullable"] else []
     categories = feature.get("categories")
     if categories is not None:
-        shown = ", ".join(categories[:_SHOWN_CATEGORIES])
-        more = len(categories) - _SHOWN_CATEGORIES
-        notes.append(f"{shown} and {more} more" if more > 0 else shown)
+        notes.append(listed(categories, _SHOWN_CATEGORIES))
         if feature["unknown_as_missing"]:
             notes.append("others count as missing")
     return feature["name"], feature["type"], "; ".join(notes)

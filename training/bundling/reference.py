@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 
 from training.errors import ConfigError, EstimatorError
-from training.fitting.fit import FittedModel
+from training.fitting.estimator import reason_of
+from training.fitting.fit import FittedModel, estimator_errors
 from training.storage import write_atomically
 
 __all__ = ["REFERENCE_FILE", "persist_reference_dataset", "predict_out_of_sample"]
@@ -39,7 +40,8 @@ def predict_out_of_sample(model: FittedModel, seed: int) -> NDArray[Any]:
     and seed. Raises `EstimatorError` when the estimator cannot be fitted on a part of its rows.
     """
     inputs, targets, rows = model.inputs(), model.targets, model.train_rows
-    predictions = np.array(model.estimator.predict(inputs)).reshape(len(inputs))
+    with estimator_errors(model.plan):
+        predictions = np.array(model.estimator.predict(inputs)).reshape(len(inputs))
     try:
         with warnings.catch_warnings():
             # What the estimator warns of, its own fit has shown; a class of one row cannot be in each fold.
@@ -47,8 +49,8 @@ def predict_out_of_sample(model: FittedModel, seed: int) -> NDArray[Any]:
             unseen = cross_val_predict(
                 model.estimator, inputs.iloc[rows], targets[rows], cv=_folds(model, targets[rows], seed)
             )
-    except (ValueError, TypeError) as error:  # what scikit-learn raises for parameters and data alike
-        reason = "fitted on a part of its rows, " + " ".join(str(error).split()).rstrip(".")
+    except (Exception, SystemExit) as error:  # somebody else's code: it may raise anything
+        reason = f"fitted on a part of its rows, {reason_of(error)}"
         remedy = "add rows, above all of the smallest class, or choose another estimator"
         raise EstimatorError(model.plan.class_path, reason, remedy) from error
     predictions[rows] = unseen.reshape(len(rows))

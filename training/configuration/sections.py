@@ -41,7 +41,12 @@ _Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterVali
 
 class _Section(BaseModel):
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # a limit that is nan holds nothing, and inf is what an unset one says
     )
 
 

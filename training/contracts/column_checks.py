@@ -4,6 +4,8 @@ pandera runs the checks and tells which failed; the failing rows are read from w
 pandera's own list of a million of them takes minutes.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -24,17 +26,25 @@ __all__ = ["MAX_CATEGORIES", "TEXT_LENGTH", "check_columns"]
 MAX_CATEGORIES: Final = 1024
 TEXT_LENGTH: Final = 256
 
+#: The C0 set of ISO 6429: NUL, tab, line breaks, escape. They end a text early in C, or a line in a log, and steer
+#: the terminal that shows them.
+_CONTROL: Final = re.compile(r"[\x00-\x1f]")
+
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 #: Allowed values are listed so far.
 _LISTED_VALUES: Final = 10
 _WORDS: Final = {
     "integer": "must be a whole number",
     "float": "must be a number",
-    "date": "must be a number or a text: take a date apart into numbers, or leave it out of [dataset] features",
+    "date": "must be a number or a text: take a date apart into numbers, leave it out of [dataset] features, or say "
+    'type = "category"',
     "time": "must be a number or a time, such as 2024-12-31 or 2024-12-31T18:00:00Z",
 }
 
 _MISSING: Final = "must not be missing"
+#: Texts by which programs write that nothing stands there (pandas, R, SQL, spreadsheets), in small letters; a
+#: column that is refused for these alone needs `missing`, not other values.
+_MISSING_TEXTS: Final = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "."})
 
 _Mask = Callable[[pd.Series], pd.Series]
 
@@ -45,8 +55,22 @@ def check_columns(columns: Mapping[str, TypedColumn], findings: Findings) -> Non
         for failed in _failures(column):
             name, _, rule = str(failed.check.error).partition(": ")
             values = None if name == "missing" else column.raw
-            findings.add_rows(name, rule, column.rule.name, ~failed.check_output.to_numpy(dtype=bool), values)
+            failing = ~failed.check_output.to_numpy(dtype=bool)
+            if name in {"number", "values", "labels"}:
+                rule += _missing_remedy(column.raw[failing])
+            findings.add_rows(name, rule, column.rule.name, failing, values)
         _check_categories(column, findings)
+
+
+def _missing_remedy(refused: pd.Series) -> str:
+    """Return what to do where the refused texts are those that stand for a missing value; else nothing."""
+    texts: set[str] = set()
+    for one in map(str, refused):
+        if one.strip().lower() not in _MISSING_TEXTS:
+            return ""
+        texts.add(one)
+    quoted = ", ".join(json.dumps(one) for one in ("", *sorted(texts)))
+    return f"; if this stands for a missing value in a CSV file, set [dataset] missing = [{quoted}]"
 
 
 def _failures(column: TypedColumn) -> list[pa.errors.SchemaError]:
@@ -70,7 +94,8 @@ def _checks(column: TypedColumn) -> Iterable[tuple[str, str, _Mask]]:
     if rule.kind == "text" and not rule.section.model_fields_set:
         return  # a column of the split, or of a group: any value will do
     if required and column.missing.any():
-        yield "missing", _MISSING, lambda _: pd.Series(~column.missing)
+        remedy = "" if rule.kind in ("label", "time") or not rule.is_feature else _nullable_remedy(rule.name)
+        yield "missing", _MISSING + remedy, lambda _: pd.Series(~column.missing)
     if column.wrong.any():
         yield (
             "number",
@@ -86,6 +111,10 @@ def _checks(column: TypedColumn) -> Iterable[tuple[str, str, _Mask]]:
         yield "labels" if rule.kind == "label" else "values", error, lambda found: _is_allowed(found, column)
     if section.unique:
         yield "unique", "must stand there once only", lambda found: ~found.duplicated() | found.isna()
+
+
+def _nullable_remedy(name: str) -> str:
+    return f", unless [contract.columns] says {json.dumps(name, ensure_ascii=False)} = {{ nullable = true }}"
 
 
 def _number_checks(column: TypedColumn) -> Iterable[tuple[str, str, _Mask]]:
@@ -107,6 +136,14 @@ def _text_checks(column: TypedColumn) -> Iterable[tuple[str, str, _Mask]]:
     if column.rule.kind in ("label", "category"):
         error = f"a {what} may have at most {TEXT_LENGTH} characters"
         yield name, error, lambda found: ~(found.str.len() > TEXT_LENGTH).astype(bool)
+        error = f"a {what} may hold no control character (NUL, tab, line break): remove it from the table"
+        yield name, error, _has_no_control
+
+
+def _has_no_control(values: pd.Series) -> pd.Series:
+    # Different texts are few where rows are many, and each is looked at once.
+    found = [text for text in values.dropna().unique() if _CONTROL.search(text)]
+    return ~values.isin(found)
 
 
 def _is_allowed(values: pd.Series, column: TypedColumn) -> pd.Series:

@@ -12,7 +12,8 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_integer_dtype, is_numeric_dtype
 
 from training.configuration.config import ColumnSection, ContractSection
-from training.data.dataset import Table
+from training.data.dataset import Table, says_text
+from training.errors import ConfigError
 
 __all__ = ["ColumnRule", "Kind", "limits", "rules_of"]
 
@@ -43,8 +44,12 @@ class ColumnRule:
 def rules_of(
     table: Table, contract: ContractSection, features: tuple[str, ...], classification: bool
 ) -> list[ColumnRule]:
-    """Return a rule for each column that matters and exists: features first, the target last of the named."""
-    rules = []
+    """Return a rule for each column that matters and exists: features first, the target last of the named.
+
+    Raises `ConfigError` when a column of texts is given the limits of a number.
+    """
+    rules: list[ColumnRule] = []
+    problems: list[str] = []
     for name in _named(table, contract, features):
         if name not in table.frame.columns:
             continue
@@ -53,7 +58,12 @@ def rules_of(
         allowed = None if section.values is None else tuple(map(str, section.values))
         if kind == "label":
             allowed = contract.classes or allowed or table.classes
-        rules.append(ColumnRule(name, kind, section, name in features and name != table.target, allowed))
+        rule = ColumnRule(name, kind, section, name in features and name != table.target, allowed)
+        if not rule.is_number and name in contract.columns and limits(contract.columns[name]):
+            problems.append(_without_limits(rule))
+        rules.append(rule)
+    if problems:
+        raise ConfigError(problems, source=table.source)
     return rules
 
 
@@ -65,6 +75,14 @@ def limits(section: ColumnSection) -> str:
     if low is not None:
         return f"at least {low:g}"
     return "" if high is None else f"at most {high:g}"
+
+
+def _without_limits(rule: ColumnRule) -> str:
+    what = {"label": "the labels of a classifier", "date": "dates", "time": "times"}.get(rule.kind, "texts")
+    return (
+        f"[contract] columns.{rule.name}: min and max are for numbers, and {rule.name} holds {what}; "
+        "remove them" + ("" if rule.kind == "label" else ', or set type = "float" where numbers are meant')
+    )
 
 
 def _named(table: Table, contract: ContractSection, features: tuple[str, ...]) -> Iterator[str]:
@@ -95,10 +113,16 @@ def _kind(
     if section.type is not None:
         return section.type
     if name in features:
-        return _found_kind(values)
+        return _feature_kind(table, name, section)
     if name == table.time:
         return "time"
     return _found_kind(values) if is_numeric_dtype(values.dtype) else "text"
+
+
+def _feature_kind(table: Table, name: str, section: ColumnSection) -> Kind:
+    if says_text(section):
+        return "category"
+    return "date" if name in table.temporal else _found_kind(table.frame[name])
 
 
 def _found_kind(values: pd.Series) -> Kind:

@@ -16,6 +16,9 @@ __all__ = ["TypedColumn", "plain_cells", "texts_of", "typed"]
 
 _ODD: Final = object()
 
+#: From here on a whole number is beyond int64.
+_BEYOND_INT64: Final = float(2**63)
+
 
 @dataclass(frozen=True)
 class TypedColumn:
@@ -77,7 +80,7 @@ def _converted(raw: pd.Series, rule: ColumnRule) -> tuple[pd.Series, NDArray[np.
         values, wrong = raw, np.full(len(raw), rule.kind == "date")
     else:
         values, wrong = texts_of(raw), np.zeros(len(raw), dtype=bool)
-        if rule.kind == "label" and is_integer_dtype(raw.dtype):
+        if rule.kind == "label" and is_integer_dtype(raw.dtype) and not _is_beyond_int64(raw):
             values = raw
         if rule.section.unknown == "missing" and rule.allowed is not None:
             values = values.where(values.isin(rule.allowed))  # as the server will take it
@@ -91,10 +94,15 @@ def texts_of(values: pd.Series) -> pd.Series:
     """
     if is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype):
         whole = values.dropna()
-        if np.isfinite(whole).all() and (whole == whole.round()).all():
+        is_whole = np.isfinite(whole).all() and (whole == whole.round()).all()
+        if is_whole and values.dtype != "uint64" and not _is_beyond_int64(whole):
             values = values.astype("Int64")
     texts = values if isinstance(values.dtype, pd.StringDtype) else values.astype(str)
     return texts.where(values.notna() & (texts != ""))
+
+
+def _is_beyond_int64(values: pd.Series) -> bool:
+    return bool((values.abs() >= _BEYOND_INT64).any()) if values.dtype.kind in "uf" else False
 
 
 def _numbers(raw: pd.Series, *, whole: bool) -> tuple[pd.Series, NDArray[np.bool_]]:

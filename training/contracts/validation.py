@@ -25,7 +25,7 @@ def validate_dataset(
     """
     record = record_path(destination or processed_path(config))
     previous = read_accepted(record)
-    table = load_table(config, rows=rows)
+    table = load_table(config, rows=rows, classification=classification)
     return check_contract(
         table,
         config.contract,

@@ -1,5 +1,6 @@
 """The columns that a model takes: what each may hold, as the manifest says it to servers."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from protos.inference.v1.manifest_pb2 import Feature, FeatureType
 
-__all__ = ["Column", "columns_of", "decode_rows", "encode_rows", "features_of"]
+__all__ = ["Column", "columns_of", "decode_rows", "encode_rows", "features_of", "listed"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,18 @@ class Column:
     def is_category(self) -> bool:
         """Whether it holds texts of a fixed set."""
         return self.type == FeatureType.FEATURE_TYPE_CATEGORY
+
+
+def listed(categories: Sequence[str], limit: int) -> str:
+    """Return the first `limit` of `categories` in words; one that would be read as two stands in quotes."""
+    shown = ", ".join(_quoted(one) for one in categories[:limit])
+    more = len(categories) - limit
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _quoted(category: str) -> str:
+    plain = category and category == category.strip() and not set(',;"\n') & set(category)
+    return category if plain else json.dumps(category, ensure_ascii=False)
 
 
 def features_of(columns: Sequence[Column]) -> list[Feature]:

@@ -13,7 +13,7 @@ from training.data.table_file import read_table
 from training.errors import ConfigError
 from training.storage import public_uri
 
-__all__ = ["BUILT_IN_DATASETS", "Table", "load_table"]
+__all__ = ["BUILT_IN_DATASETS", "Table", "load_table", "says_text"]
 
 #: Centimetres. Wider than any iris by far: they catch a wrong unit (millimetres) and a lost decimal point.
 _IRIS_LENGTH: Final = ColumnSection(min=0.1, max=30.0)
@@ -31,7 +31,7 @@ class Table:
     """A table as it was found, and what is known about it beforehand.
 
     `features` is None when every column but `target`, `group` and `time` (of the split) is one. `part` says that
-    only its first rows are here.
+    only its first rows are here, `temporal` which columns hold dates or times, also where they are kept as texts.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Table:
     group: str | None = None
     time: str | None = None
     part: bool = False
+    temporal: frozenset[str] = frozenset()
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -51,8 +52,8 @@ class Table:
         return tuple(name for name in (self.group, self.time) if name is not None)
 
 
-def load_table(config: Config, *, rows: int | None = None) -> Table:
-    """Read the table that `config` names, or its first `rows`.
+def load_table(config: Config, *, rows: int | None = None, classification: bool = False) -> Table:
+    """Read the table that `config` names, or its first `rows`; labels of a `classification` byte for byte.
 
     Raises `DatasetError`, `StorageError`, and `ConfigError` without a target.
     """
@@ -65,11 +66,38 @@ def load_table(config: Config, *, rows: int | None = None) -> Table:
         problem = "[dataset] target: no column to predict is named; say --target COLUMN or set the key"
         raise ConfigError([problem], source=source)
     with local_file(dataset.source) as path:
-        frame = read_table(path, source, dataset, _wanted(config))
+        found = read_table(path, source, dataset, _wanted(config), _texts(config, classification))
+    frame = found.frame
     part = rows is not None and rows < len(frame)
     frame = frame.head(rows) if rows is not None else frame
     name, features = config.dataset_name, dataset.features
-    return Table(name, source, frame, dataset.target, features, group=group, time=time, part=part)
+    return Table(
+        name,
+        source,
+        frame,
+        dataset.target,
+        features,
+        group=group,
+        time=time,
+        part=part,
+        temporal=found.temporal,
+    )
+
+
+def says_text(section: ColumnSection) -> bool:
+    """Return whether the configuration calls the column one of texts: by its type, or by allowed texts."""
+    if section.type is not None:
+        return section.type == "category"
+    return any(isinstance(value, str) for value in section.values or ())
+
+
+def _texts(config: Config, classification: bool) -> frozenset[str]:
+    """Return the columns whose texts stay what they are, even those that could be read as numbers."""
+    target, contract = config.dataset.target, config.contract
+    named = {name for name, section in contract.columns.items() if says_text(section) and name != target}
+    if target is not None and (classification or contract.classes is not None):
+        named.add(target)
+    return frozenset(named)
 
 
 def _wanted(config: Config) -> list[str] | None:

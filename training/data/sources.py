@@ -146,7 +146,7 @@ def _fetch(store: Store, source: str, path: Path) -> None:
         kind = getattr(importlib.import_module(store.module), store.filesystem)
     except ImportError:
         reason = f"tables in {store.name} need the extra {store.extra!r}, which is not installed"
-        remedy = f'run: pip install "coalmine[{store.extra}]"'
+        remedy = f'run: pip install ".[{store.extra}]"'
         raise DatasetError(shown, reason, remedy, exit_code=ExitCode.USAGE) from None
     key_file = os.environ.get(_GCS.credentials, "") if store is _GCS else ""
     if key_file and not Path(key_file).is_file():  # gcsfs would go on to ask for half a minute elsewhere

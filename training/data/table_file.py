@@ -1,7 +1,8 @@
 """Files of rows as tables: CSV and Parquet, both read by Arrow. Numbers become int64 or float64, other things text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from training.configuration.config import DatasetSection
-from training.data.csv_file import broken, first_line, read_csv, refuse_repeated
+from training.data.content import broken, first_line, refuse_control, refuse_repeated
+from training.data.csv_file import read_csv
 from training.errors import DatasetError, ExitCode
 from training.storage import describe
 
-__all__ = ["read_table"]
+__all__ = ["FoundTable", "read_table"]
 
 _PARQUET_ENDINGS: Final = (".parquet", ".pq")
 _PARQUET_MAGIC: Final = b"PAR1"
@@ -23,11 +25,24 @@ _PARQUET_MAGIC: Final = b"PAR1"
 _INDEX_COLUMN: Final = re.compile(r"__index_level_\d+__")
 
 
+@dataclass(frozen=True)
+class FoundTable:
+    """What stands in a file; `temporal` names the columns of dates and times, in CSV kept as texts."""
+
+    frame: pd.DataFrame
+    temporal: frozenset[str]
+
+
 def read_table(
-    path: Path, source: str, dataset: DatasetSection, wanted: Sequence[str] | None
-) -> pd.DataFrame:
+    path: Path,
+    source: str,
+    dataset: DatasetSection,
+    wanted: Sequence[str] | None,
+    texts: Collection[str] = (),
+) -> FoundTable:
     """Read `path`; errors call it `source`. `wanted` names the columns that matter, None stands for all.
 
+    In CSV the columns of `texts` stay byte for byte as they are written.
     Raises `DatasetError` with what is wrong with the file and what to do.
     """
     try:
@@ -37,11 +52,16 @@ def read_table(
             raise broken(source, "the file is empty", "give it a header line and rows")
         named = dataset.format or ("parquet" if source.lower().endswith(_PARQUET_ENDINGS) else "csv")
         if named == "parquet":
-            return _frame(_read_parquet(path, source, wanted))
+            table = _read_parquet(path, source, wanted)
+            temporal = frozenset(field.name for field in table.schema if pa.types.is_temporal(field.type))
+            refuse_control(table.column_names, source, wanted)
+            return FoundTable(_frame(table), temporal)
         if start == _PARQUET_MAGIC:
             remedy = 'set [dataset] format = "parquet", or let its name end with .parquet'
             raise broken(source, "it is a Parquet file and is read as CSV", remedy)
-        return _frame(read_csv(path, source, dataset))
+        table, temporal = read_csv(path, source, dataset, texts)
+        refuse_control(table.column_names, source, wanted)
+        return FoundTable(_frame(table), temporal)
     except pa.ArrowException as error:
         raise broken(source, first_line(error), "write the file again") from error
     except OSError as error:

@@ -47,9 +47,9 @@ def cross_validate(
     inputs, targets = model.inputs(), model.targets
     scores = []
     for train, test in fold_rows(model.table, split, plan.is_classification, model.train_rows):
-        estimator = assemble(plan.build(), model.columns, preprocessing, split.seed)
         with estimator_errors(plan), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the estimator warns of, its own fit has shown
+            estimator = assemble(plan.build(), model.columns, preprocessing, split.seed)
             estimator.fit(inputs.iloc[train], targets[train])
             scores.append(score(plan, targets[test], estimator.predict(inputs.iloc[test])))
         advance()

@@ -16,8 +16,9 @@ from sklearn.ensemble import VotingClassifier
 
 from protos.inference.v1.manifest_pb2 import Task
 from training.errors import EstimatorError
+from training.fitting.boosting import PARAMETER_PAGES, default_parameters, native_names
 
-__all__ = ["BOOSTING_PACKAGES", "EstimatorPlan", "boosting_packages", "plan_estimator"]
+__all__ = ["BOOSTING_PACKAGES", "EstimatorPlan", "boosting_packages", "plan_estimator", "reason_of"]
 
 #: Packages of estimators beyond scikit-learn: import name → distributions that may provide it.
 BOOSTING_PACKAGES: Final = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost-cpu", "xgboost")}
@@ -25,9 +26,8 @@ BOOSTING_PACKAGES: Final = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost-cpu"
 #: Far more threads than this do not start at all, and joblib then fails with words that help nobody.
 _MOST_JOBS: Final = 256
 
-#: LightGBM's own words for sums that do not depend on the number of threads
-#: (https://lightgbm.readthedocs.io/en/stable/Parameters.html#deterministic); -1 keeps it silent.
-_LIGHTGBM_DEFAULTS: Final = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+#: What scikit-learn raises for parameters and data, in whole sentences.
+_SPEAKING: Final = (ValueError, TypeError)
 
 _REMEDY: Final = "set [estimator] class to an import path such as sklearn.ensemble.RandomForestClassifier"
 
@@ -71,8 +71,10 @@ def plan_estimator(class_path: str, parameters: Mapping[str, Any], seed: int) ->
     """
     kind = _find(class_path)
     known, open_ended = _known_parameters(class_path, kind)
-    if not open_ended:
-        _require_known(class_path, parameters, known)
+    package = class_path.partition(".")[0]
+    handed_on = native_names(package) if open_ended else frozenset()
+    if handed_on is not None:
+        _require_known(class_path, parameters, known | handed_on)
     jobs = parameters.get("n_jobs")
     if isinstance(jobs, int) and abs(jobs) > _MOST_JOBS:
         remedy = f"set n_jobs to -1 (every processor) or to at most {_MOST_JOBS}"
@@ -80,16 +82,15 @@ def plan_estimator(class_path: str, parameters: Mapping[str, Any], seed: int) ->
     chosen = dict(parameters)
     if "random_state" in known:
         chosen.setdefault("random_state", seed)
-    if class_path.startswith("lightgbm."):
-        chosen = {**_LIGHTGBM_DEFAULTS, **chosen}
+    chosen = {**default_parameters(package, chosen), **chosen}
     return EstimatorPlan(class_path, kind, chosen, _task(class_path, kind, chosen), seed)
 
 
 def _task(class_path: str, kind: Callable[..., Any], parameters: Mapping[str, Any]) -> "Task.ValueType":
     try:
         estimator = kind(**parameters)
-    except Exception as error:  # somebody else's function: it may raise anything
-        text = " ".join(str(error).split()) or type(error).__name__
+    except (Exception, SystemExit) as error:  # somebody else's function: it may raise anything
+        text = reason_of(error)
         if inspect.isfunction(kind):
             text = f"it is not a scikit-learn estimator class, and as a function that returns one it fails: {text}"
         raise EstimatorError(class_path, text, "correct [estimator] class or parameters") from error
@@ -114,8 +115,12 @@ def _find(class_path: str) -> Callable[..., Any]:
     except ImportError as error:
         package = module_name.partition(".")[0]
         missing = package in BOOSTING_PACKAGES and error.name == package
-        remedy = f'install it with the extra: pip install "coalmine[boosting]" ({package})'
+        remedy = f'install it with the extra: pip install ".[boosting]" ({package})'
         raise EstimatorError(class_path, str(error), remedy if missing else _REMEDY) from None
+    except (Exception, SystemExit) as error:  # somebody else's module: it may raise anything
+        raise EstimatorError(
+            class_path, f"importing {module_name} fails: {reason_of(error)}", _REMEDY
+        ) from error
     kind = getattr(module, name, None)
     if kind is None:
         near = difflib.get_close_matches(name, dir(module), n=1)
@@ -140,6 +145,18 @@ def _known_parameters(class_path: str, kind: Callable[..., Any]) -> tuple[set[st
     except TypeError as error:
         remedy = "choose an estimator that can be built without arguments, or write a function that builds it"
         raise EstimatorError(class_path, str(error), remedy) from None
+    except (Exception, SystemExit) as error:  # somebody else's class: it may raise anything
+        raise EstimatorError(class_path, reason_of(error), _REMEDY) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what somebody else's code raised in one line, with its kind where the words alone say little."""
+    text, kind = " ".join(str(error).split()).rstrip("."), type(error).__name__
+    if isinstance(error, SystemExit):
+        return f"it ends the process with exit code {error.code}"
+    if isinstance(error, _SPEAKING) and text:
+        return text
+    return f"{kind}: {text}" if text else kind
 
 
 def boosting_packages(estimator: BaseEstimator) -> set[str]:
@@ -154,4 +171,6 @@ def _require_known(class_path: str, parameters: Mapping[str, Any], known: set[st
         reason = f"it has no parameter {', '.join(repr(name) for name in unknown)}"
         near = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise EstimatorError(class_path, reason, f"{hint}It has {', '.join(sorted(known))}")
+        page = PARAMETER_PAGES.get(class_path.partition(".")[0])
+        rest = f"see {page}" if page else f"It has {', '.join(sorted(known))}"
+        raise EstimatorError(class_path, reason, f"{hint}{rest}")

@@ -1,9 +1,7 @@
 """Split, fit, measure: a validated table becomes a model and the figures of its held-out rows."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,18 +13,13 @@ from protos.inference.v1.manifest_pb2 import ModelMetrics
 from training.configuration.config import PreprocessingSection, SplitSection
 from training.contracts.validated import ValidatedTable
 from training.data.columns import Column, decode_rows, encode_rows
-from training.errors import EstimatorError
 from training.fitting.estimator import EstimatorPlan
+from training.fitting.failures import estimator_errors
 from training.fitting.preprocessing import assemble
 from training.fitting.split import kind_of, split_rows, targets_of
 from training.judging.intervals import accuracy_interval, r2_interval
 
 __all__ = ["FittedModel", "estimator_errors", "fit_model", "score"]
-
-#: What scikit-learn and joblib raise for parameters and data alike: also threads and memory that do not exist.
-_RAISED_BY_ESTIMATORS: Final = (
-    *(ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError, LookupError, AttributeError),
-)
 
 
 @dataclass(frozen=True)
@@ -79,16 +72,18 @@ class FittedModel:
         return decode_rows(matrix, self.columns)
 
     def predict(self, inputs: pd.DataFrame) -> NDArray[Any]:
-        """Return the class index (int64) of each row, or its value (float64)."""
-        predicted = self.estimator.predict(inputs)
-        if not self.plan.is_classification:
-            return np.asarray(predicted, dtype=np.float64).reshape(len(inputs))
-        indexes: NDArray[np.int64] = np.searchsorted(self.estimator.classes_, predicted)
-        return indexes
+        """Return the class index (int64) of each row, or its value (float64). Raises `EstimatorError`."""
+        with estimator_errors(self.plan):
+            predicted = self.estimator.predict(inputs)
+            if not self.plan.is_classification:
+                return np.asarray(predicted, dtype=np.float64).reshape(len(inputs))
+            indexes: NDArray[np.int64] = np.searchsorted(self.estimator.classes_, predicted)
+            return indexes
 
     def probabilities(self, inputs: pd.DataFrame) -> NDArray[np.float64]:
-        """Return rows x classes."""
-        return np.asarray(self.estimator.predict_proba(inputs), dtype=np.float64)
+        """Return rows x classes. Raises `EstimatorError`."""
+        with estimator_errors(self.plan):
+            return np.asarray(self.estimator.predict_proba(inputs), dtype=np.float64)
 
 
 def fit_model(
@@ -96,17 +91,18 @@ def fit_model(
     plan: EstimatorPlan,
     split: SplitSection,
     preprocessing: tuple[PreprocessingSection, ...] | None = None,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> FittedModel:
-    """Hold rows out, fit on the rest, measure on those held out.
+    """Hold rows out, fit on the rest, measure on those held out; `rows` is what `split_rows` gave already.
 
     Raises `ContractError` when the rows do not suffice for the split, `EstimatorError` when fitting fails,
     `ConfigError` for a preprocessing of columns that do not exist.
     """
-    train, test = split_rows(table, split, plan.is_classification)
+    train, test = rows or split_rows(table, split, plan.is_classification)
     target = targets_of(table)
     inputs = decode_rows(encode_rows(table.frame, table.columns), table.columns)
-    estimator = assemble(plan.build(), table.columns, preprocessing, split.seed)
     with estimator_errors(plan):
+        estimator = assemble(plan.build(), table.columns, preprocessing, split.seed)
         estimator.fit(inputs.iloc[train], target[train])
         figures = _measure(estimator, plan, inputs.iloc[test], target[test], split.seed)
     figures.train_rows, figures.test_rows = len(train), len(test)
@@ -118,17 +114,6 @@ def score(plan: EstimatorPlan, truth: NDArray[Any], predicted: NDArray[Any]) -> 
     """Return the figure that models are compared by: accuracy, or r2."""
     measure = metrics.accuracy_score if plan.is_classification else metrics.r2_score
     return float(measure(truth, predicted))
-
-
-@contextlib.contextmanager
-def estimator_errors(plan: EstimatorPlan) -> Iterator[None]:
-    """Turn what an estimator raises in the block into an `EstimatorError`."""
-    try:
-        yield
-    except _RAISED_BY_ESTIMATORS as error:
-        remedy = "correct [estimator] parameters, or choose another estimator"
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise EstimatorError(plan.class_path, reason, remedy) from error
 
 
 def _measure(

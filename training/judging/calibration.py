@@ -11,6 +11,7 @@ __all__ = ["Calibration", "ReliabilityBin", "calibrate"]
 #: Bins of equal width, as in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (they take 15;
 #: with 10 a table of a few hundred held-out rows still has rows in most bins).
 _BINS: Final = 10
+_BINARY: Final = 2
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The reliability of the predicted class, and two figures, 0 (best) to 1 and to 2.
+    """The reliability of the predicted class, and two figures, 0 (best) to 1 (`brier` of three classes or more: to 2).
 
     `expected_error` is the mean over rows of |confidence - accuracy| of their bin (ECE, Naeini et al., AAAI
     2015). `brier` is the mean squared distance of the probabilities from the truth, summed over classes
-    (Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950).
+    (Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78, 1950); of
+    two classes half of that, the squared error of one probability, which is the usual binary definition.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -53,4 +55,5 @@ def calibrate(true: NDArray[np.int64], shares: NDArray[np.float64], labels: tupl
             )
     error = sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / len(true)
     truth = np.eye(len(labels))[true]
-    return Calibration(tuple(bins), error, float(((shares - truth) ** 2).sum(axis=1).mean()))
+    brier = float(((shares - truth) ** 2).sum(axis=1).mean())
+    return Calibration(tuple(bins), error, brier / 2 if len(labels) == _BINARY else brier)

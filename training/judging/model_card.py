@@ -28,6 +28,7 @@ _FIGURES: Final = ("accuracy", "f1_macro", "log_loss", "r2", "mae", "rmse")
 _SHOWN_CATEGORIES: Final = 12
 _SHOWN_FEATURES: Final = 50
 _SHOWN_CLASSES: Final = 50
+_BINARY: Final = 2
 _TEXT_LENGTH: Final = 60
 _STEP_LENGTH: Final = 300
 #: With fewer held-out rows, the interval of an accuracy of 0.9 is wider than 0.08.
@@ -130,9 +131,10 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
     if found is not None:
         yield "## Calibration"
         yield ""
+        worst = 1 if len(evaluation.classes) <= _BINARY else 2
         yield (
-            f"Expected calibration error {found.expected_error:.3f}, Brier score {found.brier:.3f}. A probability "
-            "of the predicted class is off by the first, on average."
+            f"Expected calibration error {found.expected_error:.3f}, Brier score {found.brier:.3f} (0 is best, "
+            f"{worst} worst). A probability of the predicted class is off by the first, on average."
         )
         yield ""
 

@@ -29,6 +29,8 @@ PREVIOUS: Final = "previous"
 
 #: MLflow lists so many at once.
 _LISTED_MODELS: Final = 1000
+#: MLflow's word for what does not exist.
+_NOT_THERE: Final = "RESOURCE_DOES_NOT_EXIST"
 _SAME_MOMENT: Final = (
     "somebody who takes no lock, such as MLflow's web interface, moved it in the same moment"
 )
@@ -51,6 +53,11 @@ class AliasMover:
         self._calls = Calls(tracking_uri)
         self._client = client or self._calls.ask(lambda: MlflowClient(tracking_uri, tracking_uri))
 
+    def names(self) -> list[str]:
+        """Return the names of all registered models, in their order. Raises `RegistryError`."""
+        found = self._calls.ask(lambda: self._client.search_registered_models(max_results=_LISTED_MODELS))
+        return sorted(model.name for model in found)
+
     def read(self, name: str) -> ModelAliases:
         """Return where the aliases are and what is recorded of them.
 
@@ -59,7 +66,7 @@ class AliasMover:
         try:
             model = self._calls.ask(lambda: self._client.get_registered_model(name))
         except RegistryError as error:
-            if error.code != "RESOURCE_DOES_NOT_EXIST":
+            if error.code != _NOT_THERE:
                 raise
             raise self._unknown(name) from None
         aliases = {alias: str(version) for alias, version in model.aliases.items()}
@@ -69,7 +76,8 @@ class AliasMover:
         """Move `alias` from the version `expect` to `to`; None stands for no alias at all.
 
         Of `champion` use `promote`. Returns the act, or None when the alias is at `to` already. Raises
-        `AliasConflictError` when it is at neither, and `RegistryError`.
+        `AliasConflictError` when it is at neither, `ConfigError` when there is no version `to`, and
+        `RegistryError`.
         """
 
         def plan(now: ModelAliases) -> list[AliasChange]:
@@ -105,13 +113,17 @@ class AliasMover:
     def undo(self, name: str, *, why: str, expect: int | None = None) -> Act:
         """Take back the last act that was not taken back yet, all of its moves in reverse order.
 
-        With `expect` it must be the act of that number. Raises `ConfigError` when there is none,
-        `AliasConflictError` when an alias was moved since, and `RegistryError`.
+        With `expect` it must be the act of that number, else the one that is the last when this is called:
+        of two who undo at once, the second does not take back the act before. Raises `ConfigError` when
+        there is none, `AliasConflictError` when an alias was moved since, and `RegistryError`.
         """
         undone = 0
+        seen = _last_standing(self.read(name), None) if expect is None else None
 
         def plan(now: ModelAliases) -> list[AliasChange]:
             nonlocal undone
+            if seen is not None:
+                _require_last(now, seen)
             act = _last_standing(now, expect)
             undone = act.number
             changes = [_reverse(now, change) for change in reversed(act.changes)]
@@ -157,15 +169,22 @@ class AliasMover:
                 self._calls.ask(_tag(self._client, now.name, act.finished()))
 
     def _unknown(self, name: str) -> ConfigError:
-        found = self._calls.ask(lambda: self._client.search_registered_models(max_results=_LISTED_MODELS))
-        known = ", ".join(sorted(model.name for model in found)) or "none"
+        known = ", ".join(self.names()) or "none"
         problem = f"there is no registered model {name!r}; there are: {known}"
         return ConfigError(
             [f"{problem}; choose one, or train it"], source=public_uri(self._calls.tracking_uri)
         )
 
     def _require_version(self, name: str, version: str) -> None:
-        self._calls.ask(lambda: self._client.get_model_version(name, version))
+        try:
+            self._calls.ask(lambda: self._client.get_model_version(name, version))
+        except RegistryError as error:
+            if error.code != _NOT_THERE:
+                raise
+            found = self._calls.ask(lambda: self._client.search_model_versions(f"name = '{name}'"))
+            known = ", ".join(sorted((str(one.version) for one in found), key=int)) or "none"
+            problem = f"{name} has no version {version}; it has: {known}; choose one of them"
+            raise ConfigError([problem], source=public_uri(self._calls.tracking_uri)) from None
 
     def _record(self, name: str, act: Act, lock: AliasLock) -> None:
         lock.require_held()
@@ -205,16 +224,35 @@ def _require(now: ModelAliases, alias: str, expect: str | None) -> None:
 
 
 def _last_standing(now: ModelAliases, expect: int | None) -> Act:
-    undone = {act.undoes for act in now.acts}
-    standing = [
-        act for act in now.acts if act.undoes is None and act.number not in undone and _happened(now, act)
-    ]
+    standing = _standing(now)
     if not standing:
         raise ConfigError([f"{now.name}: no act is recorded that could be undone"], source="the history")
     if expect is not None and standing[-1].number != expect:
         problem = f"the last act that can be undone is {standing[-1].number}, not {expect}; look at it first"
         raise ConfigError([f"{now.name}: {problem}"], source="the history")
     return standing[-1]
+
+
+def _require_last(now: ModelAliases, seen: Act) -> None:
+    """Raise `AliasConflictError` when `seen` is not the last act any more: somebody acted, or undid, meanwhile."""
+    if [act.number for act in _standing(now)][-1:] == [seen.number]:
+        return
+    newest = now.acts[-1]
+    change = newest.changes[0]
+    reason = (
+        f"{newest.who} moved it at {newest.at:%Y-%m-%d %H:%M:%S} UTC ({newest.why}), while this undo waited "
+        f"to take back act {seen.number}"
+    )
+    found = now.aliases.get(change.alias)
+    raise AliasConflictError(now.name, change.alias, expected=change.before, found=found, reason=reason)
+
+
+def _standing(now: ModelAliases) -> list[Act]:
+    """Return the acts that can be undone, oldest first: an undo is none of them."""
+    undone = {act.undoes for act in now.acts}
+    return [
+        act for act in now.acts if act.undoes is None and act.number not in undone and _happened(now, act)
+    ]
 
 
 def _happened(now: ModelAliases, act: Act) -> bool:

@@ -89,6 +89,9 @@ class Calls:
             raise RegistryError(
                 public_uri(self.tracking_uri), _reason(error), _remedy(error), code
             ) from error
+        except ImportError as error:  # MLflow and SQLAlchemy import a driver when its registry is asked for
+            remedy = f"install the driver (the Python module {error.name}), or correct MLFLOW_TRACKING_URI"
+            raise RegistryError(public_uri(self.tracking_uri), _reason(error), remedy) from error
         except OSError as error:
             raise self._storage_error(error) from error
 

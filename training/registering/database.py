@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock
 from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
 from training.errors import ConfigError, RegistryError
@@ -19,6 +20,8 @@ from training.storage import storage_errors
 __all__ = ["database_path", "prepare_sqlite", "require_existing"]
 
 _PREFIX: Final = "sqlite:///"
+#: Whoever holds the lock renames one file; a process that was killed holds none.
+_WAIT_SECONDS: Final = 30.0
 
 
 def database_path(tracking_uri: str) -> Path | None:
@@ -74,15 +77,18 @@ def _create_tables(path: Path) -> None:
 
 def _put_in_place(aside: Path, path: Path) -> None:
     """Move `aside` to `path`, unless another process was first."""
-    if path.exists() and not path.stat().st_size:
-        path.unlink()
     try:
         os.link(aside, path)
-    except FileExistsError:
         return
+    except FileExistsError:
+        if path.stat().st_size:
+            return
     except OSError:  # a file system without hard links
-        if not path.exists():
-            aside.rename(path)
+        pass
+    # To look and to replace are two steps: between them nobody else may put a database there.
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=_WAIT_SECONDS):
+        if not path.exists() or not path.stat().st_size:
+            os.replace(aside, path)
 
 
 def _require_database(path: Path, tracking_uri: str) -> None:

@@ -15,6 +15,9 @@ from inference.artifacts.address import credentials_in, database_file, fingerpri
         ("http://host:5000/", "http://host:5000"),
         ("https://me:pass@host/mlflow", "https://host/mlflow"),
         ("https://token@host", "https://host"),
+        ("http://bob:hun@ter2@host:9", "http://host:9"),
+        ("http://bob:hun/ter2@host:9", "http://host:9"),
+        ("http://host/p?token=hunter3", "http://host/p"),
         ("postgresql://me:pass@host/db", "postgresql://host/db"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
         ("sqlite:////data/mlflow.db?timeout=5", "sqlite:////data/mlflow.db"),
@@ -23,7 +26,7 @@ from inference.artifacts.address import credentials_in, database_file, fingerpri
     ],
 )
 def test_identity(uri: str, identity: str) -> None:
-    """The address of a registry has neither credentials nor a trailing slash."""
+    """The address of a registry has neither credentials, however badly quoted, nor a query or a trailing slash."""
     assert identify(uri) == identity
 
 

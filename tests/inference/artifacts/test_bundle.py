@@ -134,6 +134,8 @@ def _row(**values: object) -> Callable[[Fields], object]:
         (_set(schema_version=2), "has schema_version 2 and this server knows 1; upgrade the server"),
         (_drop("schema_version"), "has schema_version None"),
         (_drop("name"), "name is missing"),
+        (_set(name="ir\x1bis"), r"name is 'ir\\x1bis' and one without control characters is expected"),
+        (_set(features=[{"name": "a\nb", "type": "FEATURE_TYPE_FLOAT"}]), "without control characters"),
         (_drop("task"), "task is missing"),
         (_set(task="TASK_RANKING"), "task is missing or unknown"),
         (_drop("features"), "features is"),

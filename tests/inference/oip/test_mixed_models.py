@@ -190,9 +190,21 @@ def test_wrong_codes_and_missing_numbers_are_refused(mixed: object) -> None:
     body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [3, None, 1e39, None]}]}
     reply = mixed.http.post("/v2/models/churn/infer", json=body)
     assert reply.status_code == 400
-    assert [each["field"] for each in reply.json()["violations"]] == [
+    assert {each["field"] for each in reply.json()["violations"]} == {
         f"inputs[0].data[{n}]" for n in range(4)
-    ]
+    }
+
+
+def test_null_is_called_null(mixed: object) -> None:
+    """Where nothing may be missing, a table of JSON is told of the null that it has and of no nan."""
+    data = [[0, None, 30.5, 1], [None, 0, None, None]]
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 4], "data": data}]}
+    reply = mixed.http.post("/v2/models/churn/infer", json=body)
+    assert {each["field"]: each["description"] for each in reply.json()["violations"]} == {
+        "inputs[0].data[0][1]": "found null, expected the code of a category, a whole number from 0 to 2 "
+        "(feature region)",
+        "inputs[0].data[1][3]": "found null, expected a finite number (feature visits)",
+    }
 
 
 def test_the_examination_passes(mixed: object, capsys: pytest.CaptureFixture[str]) -> None:
