@@ -12,7 +12,9 @@ from invoke import Context, Exit, task
 
 _HOME = "directory that holds the stack and its rollouts"
 _JSON = "write JSON for machines"
-_MODEL = "registered model (default: MLFLOW_MODEL_NAME, else iris)"
+_MODEL = (
+    "registered model (default: MLFLOW_MODEL_NAME, else that of coalmine.toml, else the only one there is)"
+)
 
 
 def _end(code: int) -> None:
