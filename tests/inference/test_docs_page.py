@@ -28,7 +28,7 @@ from telemetry import HttpServer
 
 ROOT = Path(__file__).parents[2]
 OPEN = TokenGuard(None, variable="PREDICT_API_TOKEN", required=False)
-HOSTILE = ("<script>alert(1)</script>", 'it\'s "quoted"', "$(touch /tmp/x) `y`", "back\\slash\nand {{line}}")
+HOSTILE = ("<script>alert(1)</script>", 'it\'s "quoted"', "$(touch /tmp/x) `y`", "back\\slash and {{line}}")
 
 
 Pages = Callable[..., httpx.Client]

@@ -53,7 +53,8 @@ def test_a_refusal_is_told_and_only_silence_is_punished() -> None:
     honest.reply.set_exception(WorkerError("no such file"))
     for member in (honest, silent):
         crew.join(member, crew.plan)
-    problems = crew.wait(crew.ask("prepare"), 0.05)
+    problems, lost = crew.wait(crew.ask("prepare"), 0.05)
+    assert not lost, "one of them said why"
     assert problems[0] == "worker 1: no such file"
     assert problems[1].startswith("worker 2: it did not answer within")
     assert (len(honest.replaced), len(silent.replaced)) == (0, 1)
