@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from training.command_line import run_command
+from training.command_line import new_parser, run_command
 from training.errors import ExitCode
 from training.model_name import NAME_HELP, model_named
 from training.registering.address import prepare_mlflow, tracking_uri_of
@@ -45,12 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.aliases",
-        description="Show and move the aliases of a registered model, with compare-and-swap and undo.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser(
+        "training.aliases",
+        "Show and move the aliases of a registered model, with compare-and-swap and undo.",
+        _EXAMPLES,
     )
     acts = parser.add_subparsers(dest="act", required=True, metavar="show|move|undo")
     show = acts.add_parser("show", help="where the aliases are", allow_abbrev=False)

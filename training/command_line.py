@@ -1,4 +1,4 @@
-"""What the two commands share: flags about configuration, values in TOML syntax, and how a command ends."""
+"""What the commands share: their parsers, flags about configuration, values in TOML syntax, and how a command ends."""
 
 import argparse
 import gc
@@ -16,6 +16,7 @@ from training.storage import describe
 __all__ = [
     "add_config_flags",
     "file_problems",
+    "new_parser",
     "parse_parameter",
     "read_config",
     "run_as_process",
@@ -26,6 +27,17 @@ __all__ = [
 _INTERRUPTED = 130
 #: A wrong flag is quoted so far.
 _SHOWN_LENGTH = 80
+
+
+def new_parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Return a parser for `python -m command`; `examples` stand below its flags as they are."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from training.aliases import open_mover
-from training.command_line import run_command
+from training.command_line import new_parser, run_command
 from training.errors import ExitCode
 from training.model_name import NAME_HELP, model_named
 
@@ -38,12 +38,8 @@ exit codes: 0 shown, 2 wrong usage or no such model, 4 infrastructure
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (None: the process's own) and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.history",
-        description="Show the recorded moves of a model's aliases, oldest first.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser(
+        "training.history", "Show the recorded moves of a model's aliases, oldest first.", _EXAMPLES
     )
     parser.add_argument("--name", metavar="NAME", help=NAME_HELP)
     parser.add_argument("--alias", metavar="ALIAS", help="only what moved this alias")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from training.command_line import run_command
+from training.command_line import new_parser, run_command
 from training.errors import BundleError, ConfigError, ExitCode, RegistryError
 from training.registering.address import prepare_mlflow, tracking_uri_of
 
@@ -33,12 +33,10 @@ exit codes: 0 sound, 2 wrong usage or no such model, 4 the bundle is damaged, or
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (None: the process's own) and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.inspect",
-        description="Check a bundle and show what it holds: features, metrics, parity, lineage, files, signature.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser(
+        "training.inspect",
+        "Check a bundle and show what it holds: features, metrics, parity, lineage, files, signature.",
+        _EXAMPLES,
     )
     parser.add_argument("model", metavar="BUNDLE_DIR|MODEL_URI", help=f"a directory, or {_FORMS}")
     parser.add_argument("--public-key", type=Path, metavar="FILE", help="key that must verify its signature")

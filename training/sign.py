@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from training.bundling.signing import generate_key_pair, sign_bundle
-from training.command_line import run_command
+from training.command_line import new_parser, run_command
 from training.errors import ConfigError, ExitCode
 
 __all__ = ["main"]
@@ -39,13 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.sign",
-        description="Sign a bundle, so that a server can tell who made it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = new_parser("training.sign", "Sign a bundle, so that a server can tell who made it.", _EXAMPLES)
     parser.add_argument(
         "--key", type=Path, required=True, metavar="FILE", help="private key: EC P-256, P-384 or P-521 in PEM"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from training.command_line import (
     add_config_flags,
     file_problems,
+    new_parser,
     parse_parameter,
     read_config,
     run_as_process,
@@ -54,13 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description="Train a scikit-learn model on a validated table, judge it by its gates, compile it to "
+    parser = new_parser(
+        "training.train",
+        "Train a scikit-learn model on a validated table, judge it by its gates, compile it to "
         "ONNX, and register the verified bundle as a version in MLflow.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _EXAMPLES,
     )
     add_config_flags(parser)
     add = parser.add_argument

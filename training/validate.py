@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from training.command_line import (
     add_config_flags,
     file_problems,
+    new_parser,
     read_config,
     run_as_process,
     run_command,
@@ -52,14 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.validate",
-        description="Check a table against its data contract: columns, types, missing and infinite values, "
+    parser = new_parser(
+        "training.validate",
+        "Check a table against its data contract: columns, types, missing and infinite values, "
         "ranges, allowed values, labels, uniqueness, row counts, class balance, duplicates, leakage into held-out "
         "rows, drift since the table accepted before. Failing rows are shown with row, column, value and rule.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _EXAMPLES,
     )
     add_config_flags(parser)
     add = parser.add_argument
