@@ -178,9 +178,8 @@ def start_envoy(
     owner = Path(__file__).with_name("envoy_owner.py")
     command = [sys.executable, str(owner), str(binary), "-c", str(paths.bootstrap)]
     command += ["--disable-hot-restart", "--admin-address-path", str(paths.admin_address), "-l", "warning"]
-    record = start_detached(command, server_environment(), paths.log)
+    record = start_detached(command, server_environment(), paths.log, on_start=on_start)
     try:
-        on_start(record)
         admin = _wait_until_live(record, paths)
         envoy = Envoy(
             process=record,

@@ -5,6 +5,7 @@ it passes signals on, ends with Envoy's exit code, and when it is killed the ker
 """
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -19,20 +20,27 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def main(arguments: list[str]) -> int:
     """Run Envoy until it ends; SIGTERM and SIGINT are passed on."""
-    end_with_us = None
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
+    # Held back until there is an Envoy to pass them on to: an owner that ends before would leave it alone.
+    held_back = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
+    owner = os.getpid()
+    libc = ctypes.CDLL(None)
 
-        def end_with_us() -> None:
+    def prepare() -> None:
+        if sys.platform == "linux":
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != owner:  # it was killed before this process asked to be told
+                os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
 
-    with subprocess.Popen(arguments, preexec_fn=end_with_us) as envoy:  # noqa: PLW1509  # there are no threads
+    with subprocess.Popen(arguments, preexec_fn=prepare) as envoy:  # noqa: PLW1509  # there are no threads
 
         def forward(number: int, _frame: FrameType | None) -> None:
             envoy.send_signal(number)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in held_back:
             signal.signal(number, forward)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
         return envoy.wait()
 
 

@@ -166,9 +166,8 @@ def start_inference(
         "LOG_LEVEL": "INFO",  # the ports and the prediction log are lines of that level
         "DRAIN_DELAY_SECONDS": str(_DRAIN_SECONDS),
     }
-    record = start_detached(python_module("inference"), environment, log)
+    record = start_detached(python_module("inference"), environment, log, on_start=on_start)
     try:
-        on_start(record)
         ports = _wait_until_serving(record, track, log)
     except BaseException:  # also Ctrl-C: a server that nobody knows of must not stay
         stop(record, 5)

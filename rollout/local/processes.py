@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,9 @@ _PASSED_ON_PREFIXES: Final = (
 #: Of those prefixes, but settings all the same: which model a server serves, and how it takes warnings.
 _KEPT_BACK_PREFIXES: Final = ("MLFLOW_MODEL_", "PYTHONWARNINGS")
 
+#: POSIX sh: becomes the program that its arguments name once it has read a line; at the end of input it ends.
+_WAITING_FOR_A_LINE: Final = ("/bin/sh", "-c", 'read -r line && exec "$@" </dev/null', "start")
+
 # Keeps the handles of processes that this very process started, so that they are reaped when they end.
 _started: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
 
@@ -68,34 +72,50 @@ class ProcessRecord(BaseModel):
             return None
 
 
-def start_detached(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> ProcessRecord:
+def start_detached(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    on_start: Callable[[ProcessRecord], None] = lambda _process: None,
+) -> ProcessRecord:
     """Start a process that a Ctrl-C in this terminal does not reach; its output goes to `log`.
 
+    The program begins only once `on_start` has recorded it: killed before that, this process leaves nothing.
     The log begins anew: what an earlier process said there must not be taken for this one's words.
-    Raises `InfrastructureError` when it cannot be started.
+    Raises `InfrastructureError` when it cannot be started, and what `on_start` raises.
     """
+    if shutil.which(arguments[0]) is None:
+        raise InfrastructureError(f"{arguments[0]} cannot be started: there is no such program")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
         with log.open("ab") as output:
             handle = subprocess.Popen(
-                list(arguments),
+                [*_WAITING_FOR_A_LINE, *arguments],
                 env=dict(environment),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                bufsize=0,
             )
     except OSError as error:
         raise InfrastructureError(
             f"{arguments[0]} cannot be started with log {log}: {error.strerror}"
         ) from None
-    try:
-        _started[handle.pid] = handle
-        return ProcessRecord(pid=handle.pid, started=_start_of(psutil.Process(handle.pid)))
-    except BaseException:  # also Ctrl-C: a process without a record must not stay
-        handle.kill()
-        raise
+    assert handle.stdin is not None
+    with handle.stdin as gate:
+        try:
+            _started[handle.pid] = handle
+            record = ProcessRecord(pid=handle.pid, started=_start_of(psutil.Process(handle.pid)))
+            on_start(record)
+            with contextlib.suppress(BrokenPipeError):  # it was ended meanwhile, which its user will find
+                gate.write(b"\n")
+        except BaseException:  # also Ctrl-C: a process without a record must not stay
+            handle.kill()
+            raise
+    return record
 
 
 def _start_of(process: psutil.Process) -> str:

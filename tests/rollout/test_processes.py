@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +43,14 @@ def start(tmp_path: Path, eventually: Eventually) -> Iterator[Start]:
     yield run
     for record in started:
         stop(record, 0)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs: not gone, not waiting to be reaped."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_process_is_found_by_what_was_recorded(start: Start) -> None:
@@ -110,11 +120,36 @@ def test_a_log_begins_anew(tmp_path: Path, start: Start) -> None:
 
 def test_a_program_that_cannot_be_started_is_said(tmp_path: Path) -> None:
     """A missing program and a log that cannot be written are sentences."""
-    with pytest.raises(InfrastructureError, match=r"/no/such/program cannot be started .*No such file"):
+    with pytest.raises(InfrastructureError, match="cannot be started: there is no such program"):
         start_detached(["/no/such/program"], {}, tmp_path / "log")
     (tmp_path / "file").write_text("")
     with pytest.raises(InfrastructureError, match="cannot be started with log"):
         start_detached([sys.executable, "-c", ""], {}, tmp_path / "file" / "log")
+
+
+def test_a_program_begins_only_when_it_is_recorded(tmp_path: Path, eventually: Eventually) -> None:
+    """Whoever fails to record a process, or is killed over it, leaves nothing running."""
+    mark, log = tmp_path / "began", tmp_path / "log"
+    command = [sys.executable, "-c", f"open({str(mark)!r}, 'w').close()"]
+
+    def fail(_record: ProcessRecord) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        start_detached(command, os.environ, log, on_start=fail)
+    recorder = (
+        "import os, pathlib, signal; from rollout.local.processes import start_detached\n"
+        "def record(process): print(process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"start_detached({command!r}, os.environ, pathlib.Path({str(log)!r}), on_start=record)"
+    )
+    killed = subprocess.run([sys.executable, "-c", recorder], stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    eventually(lambda: not runs(int(killed.stdout)))
+    assert not mark.exists()
+    recorded: list[ProcessRecord] = []
+    start_detached(command, os.environ, log, on_start=recorded.append)
+    eventually(mark.exists)
+    eventually(lambda: ended(recorded[0]) == 0)
 
 
 def test_our_packages_are_importable_from_any_directory(
