@@ -9,12 +9,12 @@ the page. The `monitor` runs evaluations one at a time in its own thread and kee
 `metrics`, `web` and `status_page` show it. `python -m drift` wires them together and serves.
 """
 
-from drift.alarm import ALARM_ALPHA, Alarm, evaluate_alarm
+from drift.alarm.permutation import ALARM_ALPHA, Alarm, evaluate_alarm
 from drift.errors import DriftError
 from drift.evaluation import Evaluation, Outcome, evaluate
-from drift.evidently_report import ColumnDrift, PredictionDrift
 from drift.rows import Reference, Rows, Schema
 from drift.settings import Settings
+from drift.statistics.column import ColumnDrift, PredictionDrift
 
 __all__ = [
     "ALARM_ALPHA",

@@ -9,14 +9,14 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from drift.dataset import read_reference
+from drift.current.source import open_source
+from drift.data.location import local_path
+from drift.data.table import read_reference
 from drift.errors import DriftError, ExitCode
-from drift.location import local_path
-from drift.metrics import DriftMetrics
 from drift.monitor import Monitor
+from drift.service.metrics import DriftMetrics
+from drift.service.web import create_app
 from drift.settings import Settings
-from drift.source import open_source
-from drift.web import create_app
 from telemetry import (
     HttpServer,
     PortInUseError,

@@ -1,7 +1,7 @@
 """Everything that can go wrong in drift monitoring, without a word about transport.
 
 Each error carries its data as attributes and builds its sentence once: what was asked, what exists, what to
-do. `drift.web` alone turns them into HTTP statuses; `ExitCode` says how the process ends when one of them
+do. `drift.service.web` alone turns them into HTTP statuses; `ExitCode` says how the process ends when one of them
 stops it at start.
 """
 

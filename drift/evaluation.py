@@ -5,9 +5,11 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from drift.alarm import Alarm, evaluate_alarm
-from drift.evidently_report import ColumnDrift, PredictionDrift, run_report
+from drift.accuracy.accuracy import Accuracy
+from drift.alarm.permutation import Alarm, evaluate_alarm
+from drift.report.evidently_report import run_report
 from drift.rows import Reference, Rows
+from drift.statistics.column import ColumnDrift, Distribution, PredictionDrift
 
 __all__ = ["Evaluation", "Outcome", "evaluate", "failed"]
 
@@ -25,8 +27,9 @@ class Evaluation:
     """The result of one evaluation, as `POST /refresh` answers it.
 
     `reason` is a sentence, empty when the outcome is `ok`. Without that outcome there is no verdict: `alarm`,
-    `dataset_drift`, `drift_share` and `prediction` are None, and `features` is empty. `rows` counts the
-    current rows, None when they could not be read. `evaluated_at` is ISO 8601 in UTC.
+    `dataset_drift`, `drift_share`, `prediction` and `target` are None, and `features` and `distributions` are
+    empty. `rows` counts the current rows, None when they could not be read. `rows_missing` counts rows that the
+    source has and could not give, None where nothing tells. `evaluated_at` is ISO 8601 in UTC.
     """
 
     outcome: Outcome
@@ -40,6 +43,11 @@ class Evaluation:
     prediction: PredictionDrift | None
     evaluated_at: str
     duration_seconds: float
+    target: ColumnDrift | None = None
+    distributions: tuple[Distribution, ...] = ()
+    estimated_accuracy: Accuracy | None = None
+    realised_accuracy: Accuracy | None = None
+    rows_missing: int | None = None
 
 
 def evaluate(reference: Reference, current: Rows | None, *, min_rows: int) -> tuple[Evaluation, bytes | None]:

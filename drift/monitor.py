@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 
+from drift.current.source import CurrentSource
 from drift.errors import DriftError, ShuttingDownError
 from drift.evaluation import Evaluation, Outcome, evaluate, failed
-from drift.evidently_report import load_evidently
-from drift.metrics import DriftMetrics
+from drift.report.evidently_report import load_evidently
 from drift.rows import Reference
-from drift.source import CurrentSource
+from drift.service.metrics import DriftMetrics
 
 __all__ = ["Health", "Monitor", "State", "Status"]
 

@@ -22,6 +22,7 @@ __all__ = [
     "Schema",
     "as_number",
     "infer_kind",
+    "row_key",
 ]
 
 PredictionKind = Literal["label", "number"]
@@ -38,15 +39,43 @@ _WHOLE_WITH_POINT = re.compile(r"([+-]?\d+)\.0+")
 class Rows:
     """Rows in columns.
 
-    `features` has shape (rows, features); what is missing is NaN, and a text is its code in the schema.
-    `predictions` has shape (rows,): label texts (dtype object) or numbers (float64).
+    `features` has the shape (rows, features), float64 in model order, NaN for missing values; a feature of texts is
+    there as their codes (see `Schema`). `predictions` has the shape (rows,): labels as text (dtype object) or
+    numbers (float64). The others have the shape (rows,) as well, and are None where a source does not have them.
     """
 
     features: Features
     predictions: Predictions
+    #: Highest class probability of each row, 0 to 1; NaN where a row has none.
+    confidences: NDArray[np.float64] | None = None
+    #: What would have been right, in the form of the predictions; None in place of a label that is unknown, NaN in
+    #: place of a number.
+    targets: Predictions | None = None
+    #: Which row of which prediction event each is: what `row_key` returns, int64.
+    keys: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def take(self, index: NDArray[np.intp]) -> "Rows":
+        """Return the rows at `index`, in its order."""
+        columns: Any = (None if column is None else column[index] for column in self._columns())
+        return Rows(*columns)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Return the rows of all parts, at least one; a column that one of them lacks is left out."""
+        columns = zip(*(part._columns() for part in parts), strict=True)
+        joined: Any = (None if any(one is None for one in each) else np.concatenate(each) for each in columns)
+        return cls(*joined)
+
+    def _columns(self) -> tuple[Any, ...]:
+        return (self.features, self.predictions, self.confidences, self.targets, self.keys)
+
+
+def row_key(event_id: str, part: int, row: int) -> int:
+    """Return what stands for one row of one part of an event, as long as this process lives."""
+    return hash((event_id, part, row))
 
 
 @dataclass(frozen=True, slots=True)

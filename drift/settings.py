@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from drift.location import local_path
+from drift.data.location import local_path
 from telemetry import LogFormat
 
 __all__ = ["Settings"]
@@ -25,17 +25,51 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
 
     reference_dataset_uri: Location = Field(
-        description="Path or file:// URI of the reference CSV: columns feature_0..N, prediction, target."
+        description="Path, file://, s3://, gs:// or az:// URI of the reference, CSV (also .gz) or Parquet: columns "
+        "feature_0..N and prediction, perhaps target and confidence. It is read again when it changes."
     )
-    current_dataset_uri: Location = Field(
-        description="Path or file:// URI of what is compared with the reference: a file ending in .csv with "
-        "the same columns, or a prediction log, or a directory whose *.log files are prediction logs."
+    current_dataset_uri: Location | None = Field(
+        default=None,
+        description="Where current rows come from, unless LOKI_BASE_URL is set: a dataset like the reference, or on "
+        "a disk the JSON log of the inference service, or a directory of such logs (*.log).",
+    )
+    loki_base_url: str | None = Field(
+        default=None, description="Base URL of Loki, such as http://loki:3100: current rows are read from it."
+    )
+    loki_query: str = Field(
+        default='{app="ml-inference"} |= "prediction"',
+        description="LogQL query that finds the lines with prediction events; other lines in it are skipped.",
+    )
+    loki_range_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Only events of the last so many minutes count, in Loki.",
+    )
+    loki_tenant_id: str | None = Field(default=None, description="Sent as X-Scope-OrgID.")
+    loki_username: str | None = Field(
+        default=None, description="For basic authentication, with LOKI_PASSWORD."
+    )
+    loki_password: SecretStr | None = Field(default=None, description="For basic authentication.")
+    loki_token: SecretStr | None = Field(
+        default=None, description="Bearer token, instead of name and password."
+    )
+    labels_uri: Location | None = Field(
+        default=None,
+        description="Labels that arrive late, CSV or Parquet with event_id and label (perhaps part and row): joined "
+        "with the rows of the window they give the realised accuracy and the drift of the targets.",
     )
     current_range_minutes: float = Field(
         default=60.0,
         gt=0,
         allow_inf_nan=False,
         description="Only events of the last so many minutes count. A CSV has no times: all of it counts.",
+    )
+    current_model: str | None = Field(
+        default=None, description="Only events of this model count; unset means all."
+    )
+    current_version: str | None = Field(
+        default=None, description="Only events of this model version count; unset means all."
     )
     current_track: Literal["stable", "canary"] | None = Field(
         default=None, description="Only events of this deployment track count; unset means all tracks."
@@ -65,7 +99,11 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _limits_leave_room(self) -> "Settings":
+    def _parts_fit(self) -> "Settings":
+        if self.current_dataset_uri is None and self.loki_base_url is None:
+            raise ValueError(
+                "nothing says where current rows come from: set CURRENT_DATASET_URI or LOKI_BASE_URL"
+            )
         if self.drift_min_rows > self.drift_max_rows:
             raise ValueError(
                 f"DRIFT_MIN_ROWS ({self.drift_min_rows}) is above DRIFT_MAX_ROWS ({self.drift_max_rows}), "

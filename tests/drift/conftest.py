@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 
-from drift.dataset import read_reference
+from drift.data.table import read_reference
 from drift.rows import Reference, Rows
 
 EventLine = Callable[..., bytes]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from drift.current.prediction_event import SkipReason
 from drift.errors import PredictionLogError, ShuttingDownError
 from drift.evaluation import Outcome
-from drift.metrics import DriftMetrics
 from drift.monitor import Monitor, Status
-from drift.prediction_event import SkipReason
 from drift.rows import Reference, Rows
+from drift.service.metrics import DriftMetrics
 
 IrisRows = Callable[..., Rows]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drift.alarm import evaluate_alarm
+from drift.alarm.permutation import evaluate_alarm
 from drift.rows import Predictions, Reference, Rows, Schema
 from training.bundling.bundle import build_bundle
 from training.bundling.reference import predict_out_of_sample

@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToJson, ParseDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drift.prediction_event import PredictedRows, SkipReason, parse_line
+from drift.current.prediction_event import PredictedRows, SkipReason, parse_line
 from drift.rows import Schema
 from protos.inference.v1.event_pb2 import PredictionEvent
 

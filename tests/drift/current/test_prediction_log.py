@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from drift.current.prediction_event import SkipReason
+from drift.current.prediction_log import MAX_LINE_BYTES, PredictionLog
 from drift.errors import PredictionLogError
-from drift.prediction_event import SkipReason
-from drift.prediction_log import MAX_LINE_BYTES, PredictionLog
 from drift.rows import Reference
 
 EventLine = Callable[..., bytes]

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
-from drift.dataset import read_current
-from drift.location import local_path
-from drift.prediction_event import SkipReason
-from drift.prediction_log import PredictionLog
+from drift.current.prediction_event import SkipReason
+from drift.current.prediction_log import PredictionLog
+from drift.data.location import local_path
+from drift.data.table import read_current
 from drift.rows import Rows, Schema
 from drift.settings import Settings
 
@@ -26,6 +26,10 @@ class CurrentSource(Protocol):
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""
 
+    @property
+    def rows_missing(self) -> int | None:
+        """How many rows of the last window the source has and could not give, None where nothing tells."""
+
 
 class CsvFile:
     """A CSV file of the shape of the reference, read anew each time. It has no times: all rows count."""
@@ -41,9 +45,15 @@ class CsvFile:
         """Return nothing: a CSV is taken as a whole or refused."""
         return Counter()
 
+    @property
+    def rows_missing(self) -> int | None:
+        """Nothing: all rows of a file are there."""
+        return 0
+
 
 def open_source(settings: Settings, schema: Schema) -> CurrentSource:
     """Return the source that `CURRENT_DATASET_URI` names; it need not exist yet."""
+    assert settings.current_dataset_uri is not None
     path = local_path(settings.current_dataset_uri)
     if path.suffix.lower() == ".csv":
         return CsvFile(path, schema, max_rows=settings.drift_max_rows)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drift.dataset import read_current, read_reference
+from drift.data.location import local_path
+from drift.data.table import read_current, read_reference
 from drift.errors import DatasetError
-from drift.location import local_path
 from drift.rows import Reference, infer_kind
 
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import structlog
 
-from drift.dataset import SAMPLE_SEED
+from drift.current.prediction_event import PredictedRows, SkipReason, parse_line
+from drift.current.window import Window
+from drift.data.table import SAMPLE_SEED
 from drift.errors import PredictionLogError
-from drift.prediction_event import PredictedRows, SkipReason, parse_line
 from drift.rows import Rows, Schema
-from drift.window import Window
 
 __all__ = ["MAX_LINE_BYTES", "LogTail", "PredictionLog"]
 
@@ -102,6 +103,11 @@ class PredictionLog:
         skipped, self._skipped = self._skipped, Counter()
         return skipped
 
+    @property
+    def rows_missing(self) -> int | None:
+        """None: a log does not tell what was never written to it."""
+        return None
+
     def _files(self) -> list[Path]:
         if self._path.is_dir():
             return sorted(path for path in self._path.glob("*.log") if path.is_file())
@@ -136,7 +142,7 @@ class PredictionLog:
         self._seen[key] = timestamp
         if len(self._seen) > MAX_REMEMBERED_EVENTS:
             del self._seen[next(iter(self._seen))]
-        self._window.add(timestamp, rows.features, rows.predictions)
+        self._window.add(np.full(len(rows.features), timestamp), Rows(rows.features, rows.predictions))
         return None
 
     def _forget(self, before: float) -> None:

@@ -13,9 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from drift.current.prediction_event import SkipReason
 from drift.evaluation import Evaluation, Outcome
-from drift.evidently_report import ColumnDrift
-from drift.prediction_event import SkipReason
+from drift.statistics.column import ColumnDrift
 
 __all__ = ["DriftMetrics"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from drift.evidently_report import NO_DATA, DriftReport, run_report
+from drift.report.evidently_report import NO_DATA, DriftReport, run_report
 from drift.rows import Reference, Rows, Schema
 
 IrisRows = Callable[..., Rows]

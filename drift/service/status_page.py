@@ -2,10 +2,10 @@
 
 from html import escape
 
-from drift.alarm import ALARM_ALPHA, Alarm
+from drift.alarm.permutation import ALARM_ALPHA, Alarm
 from drift.evaluation import Evaluation
-from drift.evidently_report import ColumnDrift
 from drift.monitor import Health, State
+from drift.statistics.column import ColumnDrift
 
 __all__ = ["render_status_page"]
 

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from drift.errors import ShuttingDownError
 from drift.evaluation import Outcome
 from drift.monitor import Monitor, Status
-from drift.status_page import render_status_page
+from drift.service.status_page import render_status_page
 from telemetry import render_metrics
 
 __all__ = ["create_app"]

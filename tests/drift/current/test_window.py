@@ -4,13 +4,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drift.window import Window
+from drift.current.window import Window
+from drift.rows import Rows
 
 
 def add(window: Window, timestamp: float, values: list[float]) -> None:
     """Add rows of one feature whose prediction is the value too."""
     array = np.array(values, dtype=np.float64)
-    window.add(timestamp, array[:, None], array)
+    window.add(np.full(len(array), timestamp), Rows(array[:, None], array))
 
 
 def values(window: Window, now: float) -> list[float]:

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from drift.errors import EvidentlyMissingError
 from drift.rows import Reference, Rows
+from drift.statistics.column import NO_DATA, ColumnDrift, PredictionDrift
 
-__all__ = ["NO_DATA", "ColumnDrift", "DriftReport", "PredictionDrift", "load_evidently", "run_report"]
+__all__ = ["DriftReport", "load_evidently", "run_report"]
 
-#: Method of a column that has no value in reference or window: Evidently would refuse the whole report.
-NO_DATA: Final = "no data"
 #: Evidently's own default: the dataset drifted when at least half of its features did.
 DRIFT_SHARE: Final = 0.5
 #: Floor of a p-value in a severity, so that p = 0 gives a number that JSON and Prometheus can hold.
@@ -34,29 +33,6 @@ _OTHER: Final = "(not in the reference)"
 _HELD_BACK: Final = "\ufdd0"
 _HELD_BACK_JSON: Final = r"\ufdd0"
 _LESS_THAN: Final = r"\u003c"
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnDrift:
-    """What Evidently says of one column.
-
-    `severity` is the distance over its threshold, or the threshold over the p-value: above 1 means drift,
-    whatever the method. `statistic`, `threshold` and `severity` are None when `method` is `no data`.
-    """
-
-    name: str
-    method: str
-    statistic: float | None
-    threshold: float | None
-    drifted: bool
-    severity: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionDrift(ColumnDrift):
-    """What Evidently says of the predictions; `psi` is the population stability index (drift from 0.1)."""
-
-    psi: float
 
 
 @dataclass(frozen=True, slots=True)

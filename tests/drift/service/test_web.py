@@ -13,12 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from drift import monitor as monitor_module
+from drift.current.prediction_event import SkipReason
 from drift.evaluation import Outcome
-from drift.metrics import DriftMetrics
 from drift.monitor import Monitor
-from drift.prediction_event import SkipReason
 from drift.rows import Reference, Rows
-from drift.web import create_app
+from drift.service.metrics import DriftMetrics
+from drift.service.web import create_app
 
 
 class HeldSource:

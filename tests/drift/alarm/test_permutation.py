@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from drift.alarm import evaluate_alarm, ks_distance, total_variation
+from drift.alarm.permutation import evaluate_alarm, ks_distance, total_variation
 from drift.rows import PredictionKind, Reference, Rows, Schema
 
 # Few distinct values, so that ties within and between the samples are the rule.

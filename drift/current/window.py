@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.rows import Features, Predictions, Rows
+from drift.rows import Rows
 
 __all__ = ["Window"]
 
@@ -23,16 +23,13 @@ __all__ = ["Window"]
 class _Block:
     timestamps: NDArray[np.float64]
     priorities: NDArray[np.float64]
-    features: Features
-    predictions: Predictions
+    rows: Rows
 
     def __len__(self) -> int:
         return len(self.timestamps)
 
     def take(self, index: NDArray[np.intp]) -> "_Block":
-        return _Block(
-            self.timestamps[index], self.priorities[index], self.features[index], self.predictions[index]
-        )
+        return _Block(self.timestamps[index], self.priorities[index], self.rows.take(index))
 
 
 class Window:
@@ -51,13 +48,11 @@ class Window:
         """How many rows are in memory."""
         return self._held
 
-    def add(self, timestamp: float, features: Features, predictions: Predictions) -> None:
-        """Add rows of one moment (seconds since 1970); moments may come in any order."""
-        count = len(features)
-        self._latest = max(self._latest, timestamp)
-        self._blocks.append(
-            _Block(np.full(count, timestamp), self._random.random(count), features, predictions)
-        )
+    def add(self, timestamps: NDArray[np.float64], rows: Rows) -> None:
+        """Add rows, and when each was answered (seconds since 1970); they may come in any order."""
+        count = len(rows)
+        self._latest = max(self._latest, float(timestamps.max(initial=-np.inf)))
+        self._blocks.append(_Block(timestamps, self._random.random(count), rows))
         self._held += count
         if self._held > self._compact_above:
             self._compact(self._latest)
@@ -72,8 +67,7 @@ class Window:
         if len(block) > self._capacity:
             lowest = np.argpartition(block.priorities, self._capacity)[: self._capacity]
             block = block.take(lowest)
-        block = block.take(np.argsort(block.timestamps, kind="stable"))
-        return Rows(block.features, block.predictions)
+        return block.take(np.argsort(block.timestamps, kind="stable")).rows
 
     def _compact(self, now: float) -> _Block | None:
         if not self._blocks:
@@ -81,8 +75,7 @@ class Window:
         block = _Block(
             np.concatenate([block.timestamps for block in self._blocks]),
             np.concatenate([block.priorities for block in self._blocks]),
-            np.concatenate([block.features for block in self._blocks]),
-            np.concatenate([block.predictions for block in self._blocks]),
+            Rows.concatenate([block.rows for block in self._blocks]),
         )
         block = block.take(np.flatnonzero(block.timestamps >= now - self._range_seconds))
         if len(block) > self._capacity:

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from drift.current.window import Window
 from drift.errors import DatasetError
 from drift.rows import Features, Predictions, Reference, Rows, Schema, infer_kind
-from drift.window import Window
 
 __all__ = ["SAMPLE_SEED", "read_current", "read_reference"]
 
@@ -107,7 +107,7 @@ class _Dataset:
         window = Window(max_rows, float("inf"), SAMPLE_SEED)
         total = 0
         for features, predictions in self._chunks(schema):
-            window.add(0.0, features, predictions)
+            window.add(np.zeros(len(features)), Rows(features, predictions))
             total += len(features)
         return window.sample(0.0), total
 

@@ -1,0 +1,1 @@
+"""How often the model is right: estimated from its probabilities, and realised once labels arrive."""

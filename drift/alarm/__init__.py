@@ -1,0 +1,1 @@
+"""The calibrated alarm: whether the data changed, whatever the number of rows."""
