@@ -1,8 +1,17 @@
 """The settings of the drift monitor, read from the environment once, at start."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from drift.data.location import local_path
@@ -34,7 +43,9 @@ class Settings(BaseSettings):
         "a disk the JSON log of the inference service, or a directory of such logs (*.log).",
     )
     loki_base_url: str | None = Field(
-        default=None, description="Base URL of Loki, such as http://loki:3100: current rows are read from it."
+        default=None,
+        validate_default=True,
+        description="Base URL of Loki, such as http://loki:3100: current rows are read from it.",
     )
     loki_query: str = Field(
         default='{app="ml-inference"} |= "prediction"',
@@ -89,6 +100,23 @@ class Settings(BaseSettings):
         ge=2,
         description="Beyond this many rows, in current or reference, an unbiased random sample is evaluated.",
     )
+    drift_alarm_runs: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        description="The alarm is raised once its test spoke in so many evaluations in a row, and ends likewise.",
+    )
+    drift_state_dir: Path | None = Field(
+        default=None,
+        description="Directory for the history of evaluations and the time of the last action; unset: both are "
+        "forgotten at the end of the process.",
+    )
+    drift_history_max_runs: int = Field(
+        default=10_000, ge=1, description="The history keeps so many evaluations."
+    )
+    drift_history_max_days: float = Field(
+        default=90.0, gt=0, allow_inf_nan=False, description="The history keeps evaluations for so many days."
+    )
     host: str = Field(default="0.0.0.0", description="Address that the HTTP port is bound on.")  # noqa: S104
     port: int = Field(default=9000, ge=0, le=65535, description="HTTP port; 0 lets the system choose one.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
@@ -98,12 +126,18 @@ class Settings(BaseSettings):
         default="json", description="`json`: one object a line; `console`: text for people."
     )
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> "Settings":
-        if self.current_dataset_uri is None and self.loki_base_url is None:
+    @field_validator("loki_base_url")
+    @classmethod
+    def _has_a_source(cls, loki: str | None, info: ValidationInfo) -> str | None:
+        # A location that is wrong is not among the data: that is said already.
+        if loki is None and info.data.get("current_dataset_uri", "wrong") is None:
             raise ValueError(
                 "nothing says where current rows come from: set CURRENT_DATASET_URI or LOKI_BASE_URL"
             )
+        return loki
+
+    @model_validator(mode="after")
+    def _limits_leave_room(self) -> "Settings":
         if self.drift_min_rows > self.drift_max_rows:
             raise ValueError(
                 f"DRIFT_MIN_ROWS ({self.drift_min_rows}) is above DRIFT_MAX_ROWS ({self.drift_max_rows}), "
