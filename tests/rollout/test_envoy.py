@@ -402,11 +402,12 @@ def test_a_call_that_times_out_is_an_error_of_its_track(
     envoy.set_weight(50, f"hanging-{canary.port}")
     before = envoy.read_counters()
     calls = [stub.Predict.future(REQUEST, timeout=1) for _ in range(12)]
-    # A client that ends a call itself, on a machine too busy for Envoy to be first, leaves Envoy no status.
-    answered = [call for call in calls if "Deadline Exceeded" not in str(call.details())]
+    late = [str(call.details()) for call in calls if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED]
+    # On a machine too busy for Envoy to be first, a client ends a call itself: Envoy may or may not have a status.
+    ended_by_envoy = [details for details in late if "Deadline Exceeded" not in details]
     release.set()
     new = envoy.read_counters().since(before)
-    codes = Counter(call.code().name for call in answered)
-    assert codes["DEADLINE_EXCEEDED"] > 0
-    assert new.canary.errors == codes["DEADLINE_EXCEEDED"]
-    assert new.canary.requests + new.stable.requests == len(answered)
+    assert len(late) > 0
+    assert len(ended_by_envoy) <= new.canary.errors <= len(late)
+    assert new.stable.requests == len(calls) - len(late)
+    assert new.canary.requests == new.canary.errors

@@ -148,7 +148,9 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(make_fleet: object, 
     assert set(load.errors) <= {grpc.StatusCode.UNAVAILABLE}
     failures = [len(caller.errors) for caller in load.callers]
     assert sum(map(bool, failures)) <= on_it
-    assert max(failures) <= 2  # a caller may meet the socket of the dead process once more before it is gone
+    # A caller may meet the socket of the dead process a few times before it is gone; one that waited out a backoff of
+    # its channel would have met hundreds of failures.
+    assert max(failures) <= 10
     assert fleet.counters()["ml_worker_restarts_total", (("worker", "0"),)] == 1
 
 
