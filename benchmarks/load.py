@@ -7,15 +7,24 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.targets import LOAD_CORE, ROOT, pinned
 
-__all__ = ["Case", "Measured", "find_ghz", "offer"]
+__all__ = ["PREDICT", "Case", "Measured", "Method", "find_ghz", "offer"]
 
 GHZ: Final = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
-_METHOD: Final = "inference.v1.InferenceService.Predict"
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is called: its full name, and the file that describes it, from the root of the repository."""
+
+    proto: str
+    name: str
+
+
+PREDICT: Final = Method("protos/inference/v1/inference.proto", "inference.v1.InferenceService.Predict")
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,17 @@ def find_ghz() -> str:
     return found
 
 
-def offer(port: int, case: Case, seconds: float) -> Measured:
-    """Ask as fast as answers come, for `seconds`."""
-    proto = Path("protos/inference/v1/inference.proto")
+def offer(
+    port: int, case: Case, seconds: float, method: Method = PREDICT, *, all_answered: bool = False
+) -> Measured:
+    """Ask as fast as answers come, for `seconds`.
+
+    Raises `RuntimeError` when `ghz` itself fails, and with `all_answered` when a call does or none was answered.
+    """
     ended = subprocess.run(
         pinned(
-            LOAD_CORE, find_ghz(), "--insecure", "--import-paths", str(ROOT), "--proto", str(ROOT / proto),
-            "--call", _METHOD, "--data", json.dumps(case.request), "--concurrency", str(case.callers),
+            LOAD_CORE, find_ghz(), "--insecure", "--import-paths", str(ROOT), "--proto", str(ROOT / method.proto),
+            "--call", method.name, "--data", json.dumps(case.request), "--concurrency", str(case.callers),
             "--connections", str(case.connections), "--duration", f"{seconds}s", "--duration-stop", "wait",
             "--format", "json", f"127.0.0.1:{port}",
         ),
@@ -64,5 +77,10 @@ def offer(port: int, case: Case, seconds: float) -> Measured:
         raise RuntimeError(f"ghz failed: {ended.stderr.strip()}")
     found = json.loads(ended.stdout)
     answered = found["statusCodeDistribution"].get("OK", 0)
+    failed = found["count"] - answered
+    if all_answered and (failed or not answered):
+        raise RuntimeError(
+            f"{method.name} failed: {found['statusCodeDistribution']}, {found['errorDistribution']}"
+        )
     latency = {entry["percentage"]: entry["latency"] / 1e6 for entry in found["latencyDistribution"]}
-    return Measured(found["rps"], answered, found["count"] - answered, latency[50], latency[99])
+    return Measured(found["rps"], answered, failed, latency[50], latency[99])

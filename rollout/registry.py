@@ -9,11 +9,9 @@ import training.errors
 from inference.artifacts.model_uri import ModelUri, UriKind, parse_model_uri
 from inference.errors import ModelNotFoundError
 from rollout.errors import AliasConflictError, InfrastructureError, RolloutError, UsageError
+from training.registering.alias_name import CHAMPION
 
-__all__ = ["CHAMPION", "MlflowRegistry", "ModelVersion", "Registry"]
-
-#: Alias of the version that serves by default; it moves last.
-CHAMPION: Final = "champion"
+__all__ = ["MlflowRegistry", "ModelVersion", "Registry"]
 
 _FORMS: Final = "models:/NAME/VERSION, models:/NAME@ALIAS or models:/NAME/latest (stages resolve too)"
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from training.bundling.bundle import Bundle, build_bundle, verify_bundle
     from training.bundling.reference import persist_reference_dataset
-    from training.configuration.config import Config, load_config
+    from training.configuration.config import load_config
+    from training.configuration.sections import Config
     from training.contracts.contract import ContractReport, ValidatedTable, check_contract
     from training.errors import ExitCode, TrainingError
     from training.pipeline import TrainingOutcome, check_data, run_training
@@ -44,7 +45,7 @@ __all__ = [
 # Imported when first used: `python -m training.train --help` must not wait for MLflow and scikit-learn.
 _HOMES: Final = {
     "Bundle": "bundling.bundle",
-    "Config": "configuration.config",
+    "Config": "configuration.sections",
     "ContractReport": "contracts.contract",
     "ExitCode": "errors",
     "TrainingError": "errors",

@@ -12,7 +12,7 @@ from training.command_line import new_parser, run_command
 from training.errors import ExitCode
 from training.model_name import NAME_HELP, model_named
 from training.registering.address import prepare_mlflow, tracking_uri_of
-from training.registering.alias_name import alias_name
+from training.registering.alias_name import CHAMPION, alias_name
 
 if TYPE_CHECKING:
     from training.registering.alias_history import Act
@@ -107,8 +107,6 @@ def open_mover() -> "AliasMover":
 
 
 def _move(mover: "AliasMover", name: str, arguments: argparse.Namespace) -> "Act | None":
-    from training.registering.alias_moves import CHAMPION  # noqa: PLC0415
-
     alias, to = arguments.alias, arguments.to
     expect = arguments.expect if "expect" in arguments else mover.read(name).aliases.get(alias)
     why = _why(arguments, "move")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from training.configuration.config import DEFAULT_CONFIG_FILE, Config, load_config
+from training.configuration.config import DEFAULT_CONFIG_FILE, load_config
+from training.configuration.sections import Config
 from training.errors import ExitCode, StorageError, TrainingError
 from training.storage import describe
 

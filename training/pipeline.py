@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.bundling.lineage import digest_config
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.contracts.contract import ContractReport
 from training.contracts.validated import ValidatedTable
 from training.contracts.validation import validate_dataset
@@ -19,6 +19,7 @@ from training.fitting.fold_bar import long_work
 from training.fitting.split import split_rows
 from training.judging.evaluation import Evaluation, evaluate
 from training.judging.gates import judge_champion, judge_gates, refuse_foreign_gates, require_gates
+from training.registering.alias_name import CHAMPION
 from training.report import Progress, show_contract, show_gates, show_note
 from training.storage import public_uri, staged_directory, storage_errors
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from training.registering.registry import RegisteredVersion, Registry
 
 __all__ = ["TrainingOutcome", "check_data", "run_training"]
-
-#: The alias whose holder a new model is compared with.
-_CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,10 @@ def run_training(
         at = (
             {}
             if registry is None
-            else {one: registry.alias(name, one) for one in {_CHAMPION, alias or _CHAMPION}}
+            else {one: registry.alias(name, one) for one in {CHAMPION, alias or CHAMPION}}
         )
         model, evaluation = _fit(config, plan, table, progress)
-        comparison = None if registry is None else _compare(registry, model, at[_CHAMPION], config, progress)
+        comparison = None if registry is None else _compare(registry, model, at[CHAMPION], config, progress)
         made = _Made(config, model, evaluation, comparison, sign_key)
         model_uri = None
         if registry is None:

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
+from typing import BinaryIO, Final
 
 from training.errors import ConfigError, StorageError
 
@@ -20,6 +20,11 @@ __all__ = [
     "storage_errors",
     "write_atomically",
 ]
+
+#: Schemes of `training.data.sources`: the key of an object may hold `@`, as in `s3://bucket/a@b.csv`.
+_OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+_END_OF_AUTHORITY: Final = re.compile(r"[/?#]")
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
 
 
 def describe(error: OSError) -> str:
@@ -105,13 +110,21 @@ def staged_directory(destination: Path | None) -> Iterator[Path]:
 
 
 def public_uri(source: str) -> str:
-    """Return a URI without user, password and query; a path unchanged."""
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    if not parts.netloc:
-        return source  # sqlite:///path: urlunsplit would drop the empty authority
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """Return a URI without user, password and query, even where nobody quoted these; a path unchanged."""
+    scheme, _, rest = source.partition("://")
+    authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
+    if not authority:
+        return source  # a path, or sqlite:///path
+    if scheme.lower() in _OBJECT_STORES and not _has_open_password(authority):
+        rest = authority.rpartition("@")[2] + rest.removeprefix(authority)
+    else:
+        rest = rest.rpartition("@")[2]  # a password with a slash in it goes on behind the first slash
+    return f"{scheme.lower()}://{_QUERY.sub('', rest)}"
+
+
+def _has_open_password(authority: str) -> bool:
+    """Tell whether a password begins here and ends behind a slash: no bucket but an ARN has a colon in its name."""
+    return ":" in authority and "@" not in authority and not authority.startswith("arn:")
 
 
 def _umask() -> int:

@@ -18,9 +18,9 @@ from training.command_line import (
     run_as_process,
     run_command,
 )
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.errors import ConfigError, ExitCode
-from training.registering.address import DEFAULT_TRACKING_URI, prepare_mlflow
+from training.registering.address import DEFAULT_TRACKING_URI, prepare_mlflow, tracking_uri_of
 from training.registering.alias_name import alias_name
 from training.storage import storage_errors, write_atomically
 
@@ -114,7 +114,7 @@ def _train(arguments: argparse.Namespace, environment: Mapping[str, str], regist
     # After the flags are known to be right: pandas and scikit-learn take two seconds to import.
     from training import pipeline, report  # noqa: PLC0415
 
-    tracking_uri = _tracking_uri(arguments, environment)
+    tracking_uri = None if arguments.no_register else tracking_uri_of(environment)
     if tracking_uri == DEFAULT_TRACKING_URI and not arguments.quiet:
         report.show_note(f"MLFLOW_TRACKING_URI is not set; using {tracking_uri} and ./mlruns here")
     stdout = sys.stdout
@@ -145,13 +145,6 @@ def _train(arguments: argparse.Namespace, environment: Mapping[str, str], regist
     if environment.get("GITHUB_OUTPUT"):
         _append_step_outputs(Path(environment["GITHUB_OUTPUT"]), {name.lower(): value}, outcome)
     return ExitCode.OK
-
-
-def _tracking_uri(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
-    """Return where to register, None for nowhere."""
-    if arguments.no_register:
-        return None
-    return environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
 def _config(arguments: argparse.Namespace) -> Config:

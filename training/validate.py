@@ -15,7 +15,8 @@ from training.command_line import (
     run_as_process,
     run_command,
 )
-from training.configuration.config import Config, config_schema
+from training.configuration.config import config_schema
+from training.configuration.sections import Config
 from training.errors import ConfigError, ExitCode
 from training.storage import write_atomically
 

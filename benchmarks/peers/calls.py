@@ -1,8 +1,6 @@
 """The calls that are measured: ModelInfer, which every server here knows, and our own Predict."""
 
 import base64
-import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load import Measured, find_ghz
-from benchmarks.targets import LOAD_CORE, ROOT, pinned
+from benchmarks import load
+from benchmarks.load import Case, Measured, Method
 
 __all__ = ["MODEL_INFER", "PREDICT", "SHAPES", "Call", "Shape", "infer_request", "offer"]
 
@@ -65,51 +63,19 @@ class Call:
     """A method, and how it is asked."""
 
     name: str
-    proto: str
-    method: str
+    method: Method
     request: Callable[[Rows], dict[str, Any]]
 
 
 MODEL_INFER: Final = Call(
     "ModelInfer",
-    "protos/oip/open_inference.proto",
-    "inference.GRPCInferenceService.ModelInfer",
+    Method("protos/oip/open_inference.proto", "inference.GRPCInferenceService.ModelInfer"),
     infer_request,
 )
-PREDICT: Final = Call(
-    "Predict",
-    "protos/inference/v1/inference.proto",
-    "inference.v1.InferenceService.Predict",
-    _predict_request,
-)
+PREDICT: Final = Call("Predict", load.PREDICT, _predict_request)
 
 
 def offer(port: int, call: Call, shape: Shape, rows: Rows, seconds: float) -> Measured:
     """Ask as fast as answers come, for `seconds`. Raises `RuntimeError` when a call fails."""
-    request = json.dumps(call.request(rows[: shape.rows]))
-    ended = subprocess.run(
-        pinned(LOAD_CORE, *_command(port, call, shape, request, seconds)),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    if ended.returncode:
-        raise RuntimeError(f"ghz failed: {ended.stderr.strip()}")
-    found = json.loads(ended.stdout)
-    answered = found["statusCodeDistribution"].get("OK", 0)
-    if answered < found["count"] or not answered:
-        raise RuntimeError(
-            f"{call.name} failed: {found['statusCodeDistribution']}, {found['errorDistribution']}"
-        )
-    latency = {entry["percentage"]: entry["latency"] / 1e6 for entry in found["latencyDistribution"]}
-    return Measured(found["rps"], answered, 0, latency[50], latency[99])
-
-
-def _command(port: int, call: Call, shape: Shape, request: str, seconds: float) -> list[str]:
-    return [
-        find_ghz(), "--insecure", "--import-paths", str(ROOT), "--proto", str(ROOT / call.proto),
-        "--call", call.method, "--data", request, "--concurrency", str(shape.callers),
-        "--connections", str(shape.connections), "--duration", f"{seconds}s", "--duration-stop", "wait",
-        "--format", "json", f"127.0.0.1:{port}",
-    ]  # fmt: skip
+    case = Case(shape.name, shape.callers, shape.connections, call.request(rows[: shape.rows]))
+    return load.offer(port, case, seconds, call.method, all_answered=True)

@@ -7,7 +7,6 @@ import structlog
 from filelock import Timeout
 
 from rollout.errors import InfrastructureError
-from rollout.registry import CHAMPION
 from rollout.webhook_relay.aliases import Aliases
 from rollout.webhook_relay.child import command_lock
 from rollout.webhook_relay.deployment import Deployment, Source, State, Wanted, why_unusable
@@ -15,6 +14,7 @@ from rollout.webhook_relay.inbox import Inbox
 from rollout.webhook_relay.metrics import RelayMetrics, TriggerOutcome
 from rollout.webhook_relay.settings import Settings
 from rollout.webhook_relay.trigger import Answer, Result, Trigger
+from training.registering.alias_name import CHAMPION
 
 __all__ = ["Worker"]
 

@@ -32,6 +32,8 @@ from inference.settings import Settings
 from protos.inference.v1 import manifest_pb2 as pb
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from tests.inference.mixed_models import write_mixed_bundle
+from tests.inference.model_registry import ModelRegistry
+from tests.inference.server_process import cache_dir, server_environment
 
 FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 CLASSES = ("setosa", "versicolor", "virginica")
@@ -171,6 +173,20 @@ def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mixed_bundle(tmp_path_factory.mktemp("mixed") / "bundles" / "onnx")
 
 
+@pytest.fixture(scope="module")
+def registry(make_bundle: BundleMaker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
+    """iris with three versions (1 is the champion, 2 the challenger), and price, a regression, with one."""
+    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
+    for seed in (1, 2, 3):
+        registry.register("iris", make_bundle(seed=seed))
+    registry.register("price", make_bundle(regression=True))
+    registry.alias("iris", "champion", "1")
+    registry.alias("iris", "challenger", "2")
+    registry.alias("price", "champion", "1")
+    yield registry
+    registry.close()
+
+
 @dataclass
 class Running:
     """A server in this process, on ports of its own, and clients for both."""
@@ -206,11 +222,6 @@ class Running:
 
 
 ServiceMaker = Callable[..., Running]
-
-
-def cache_dir(bundle: Path) -> Path:
-    """Return a cache that servers of one test session share, so that each bundle is tried once."""
-    return bundle.parent.parent / "cache"
 
 
 def _start(stack: ExitStack, output: Path, bundle: Path, load: bool, options: dict[str, Any]) -> Running:
@@ -317,21 +328,11 @@ def make_process(bundle: Path) -> Iterator[ProcessMaker]:
     started: list[Process] = []
 
     def make(*arguments: str, **variables: object) -> Process:
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MODEL_", "MLFLOW_"))},
-            "PYTHONPATH": str(ROOT),
-            "MODEL_SOURCE": "local",
-            "MODEL_PATH": str(bundle),
-            "MODEL_CACHE_DIR": str(cache_dir(bundle)),
-            "GRPC_HOST": "127.0.0.1",
-            "HTTP_HOST": "127.0.0.1",
-            "GRPC_PORT": "0",
-            "HTTP_PORT": "0",
-            "DRAIN_DELAY_SECONDS": "0",
+        common = {
             "GRPC_TRANSPORT": TRANSPORT,
             "GRPC_NATIVE_TRUST_PEERS": "true",  # for tests of addresses that are not ours
-            **{key: str(value) for key, value in variables.items()},
         }
+        environment = server_environment(bundle, **{**common, **variables})
         popen = subprocess.Popen(
             [sys.executable, "-m", "inference", *arguments],
             env=environment,

@@ -1,7 +1,6 @@
 """One identifier a request: in its log lines, its event, its answer and the exemplars; and nothing but JSON."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +12,8 @@ import pytest
 
 from protos.inference.v1 import inference_pb2 as pb
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.inference.server_process import server_environment
 
-ROOT = Path(__file__).parents[2]
 REQUEST = pb.PredictRequest(rows=[pb.Row(values=[5.1, 3.5, 1.4, 0.2])])
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -117,17 +116,7 @@ sys.exit(main([]))
 @pytest.mark.slow
 def test_every_line_of_a_server_is_json_whatever_goes_wrong(bundle: Path) -> None:
     """Warnings, foreign loggers, dead threads, unraisable errors and defects in requests: one JSON object each."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "default",
-        "MODEL_SOURCE": "local",
-        "MODEL_PATH": str(bundle),
-        "MODEL_CACHE_DIR": str(bundle.parent.parent / "cache"),
-        "GRPC_PORT": "0",
-        "HTTP_PORT": "0",
-        "DRAIN_DELAY_SECONDS": "0",
-    }
+    environment = server_environment(bundle, PYTHONWARNINGS="default")
     popen = subprocess.Popen(
         [sys.executable, "-c", HOSTILE],
         env=environment,

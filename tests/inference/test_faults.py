@@ -27,6 +27,7 @@ from inference.client import PredictionClient
 from protos.inference.v1 import manifest_pb2 as pb
 from tests.inference.artifacts.bundle_kit import seal, write_bundle
 from tests.inference.artifacts.faulty_server import FaultyServer
+from tests.inference.small_disks import small_disk_at
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 ADMIN = {"X-Admin-Token": "t"}
@@ -267,27 +268,11 @@ def test_tokens_that_are_missing_or_wrong(serve: Callable[..., Any]) -> None:
         assert ports.health()["model"]["generation"] == 1
 
 
-@contextlib.contextmanager
-def _disk(place: Path, options: str) -> Iterator[None]:
-    place.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command here")
-    if mounted.returncode != 0:
-        pytest.skip(f"this user may not mount: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ["size=4k", "ro,size=1m"])
 def test_a_cache_that_cannot_be_written(serve: Callable[..., Any], tmp_path: Path, options: str) -> None:
     """A full or read-only cache at start is one ERROR line that names MODEL_CACHE_DIR, and exit code 4."""
-    with _disk(tmp_path / "disk", options):
+    with small_disk_at(tmp_path / "disk", options):
         process = serve(MODEL_CACHE_DIR=tmp_path / "disk")
         assert process.end(60) == 4
         (error,) = _errors(process)
@@ -299,7 +284,10 @@ def test_a_cache_that_fills_up(
     serve: Callable[..., Any], registry: FaultyServer, bundle: Path, make_bundle: object, tmp_path: Path
 ) -> None:
     """When the disk is full later a reload fails with 503 or 500 and a sentence; the model serves on."""
-    with _disk(tmp_path / "disk", "size=1m"), Ports(serve(MODEL_CACHE_DIR=tmp_path / "disk")) as ports:
+    with (
+        small_disk_at(tmp_path / "disk", "size=1m"),
+        Ports(serve(MODEL_CACHE_DIR=tmp_path / "disk")) as ports,
+    ):
         filler = tmp_path / "disk" / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):

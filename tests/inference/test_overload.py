@@ -1,46 +1,22 @@
 """More load than the server takes: refused at once, and what must go on goes on."""
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from inference.artifacts import Outputs
 from protos.inference.v1 import inference_pb2 as pb
 from protos.oip import open_inference_pb2 as oip
 from protos.oip.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.inference.silent_calls import open_silent_calls
+from tests.inference.small_models import gate
 
 REQUEST = pb.PredictRequest(rows=[pb.Row(values=[1, 2, 3, 4])])
-
-
-class _Slow:
-    """A model that answers when the test lets it."""
-
-    runtime = "fake"
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-
-    def predict(self, features: np.ndarray) -> Outputs:
-        self.go.wait(20)
-        shares = np.full((len(features), 3), 1 / 3, np.float32)
-        return Outputs(class_index=shares.argmax(axis=1), probabilities=shares)
-
-
-def _make_slow(running: object) -> _Slow:
-    slow = _Slow()
-    catalog = running.service.catalog
-    (slot,) = catalog.slots
-    catalog.switch(slot, dataclasses.replace(slot.current, predictor=slow))
-    return slow
 
 
 def _wait_for_in_flight(running: object, count: int) -> None:
@@ -55,7 +31,7 @@ def test_calls_beyond_the_limit_are_refused_at_once(
 ) -> None:
     """With the threads taken and the queue full a call is refused in no time, over both protocols."""
     running = make_service(max_concurrent_requests=20)
-    slow = _make_slow(running)
+    gated = gate(running)
     calls = [running.stub.Predict.future(REQUEST, timeout=20) for _ in range(20)]
     _wait_for_in_flight(running, 20)
     assert "ml_requests_in_flight 20.0" in running.metrics()
@@ -68,7 +44,7 @@ def test_calls_beyond_the_limit_are_refused_at_once(
         assert retry_after_ms(caught.value) == 100
     reply = running.http.post("/predict", json={"rows": [[1, 2, 3, 4]]})
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
-    slow.go.set()
+    gated.go.set()
     assert all(call.result().predictions for call in calls)
     assert 'ml_requests_shed_total{reason="concurrency"} 51.0' in running.metrics()
     assert running.stub.Predict(REQUEST, timeout=5).predictions
@@ -77,12 +53,12 @@ def test_calls_beyond_the_limit_are_refused_at_once(
 def test_cancelled_calls_give_their_place_back(make_service: object) -> None:
     """Calls whose callers gave up while they waited do not count for ever."""
     running = make_service(max_concurrent_requests=20)
-    slow = _make_slow(running)
+    gated = gate(running)
     calls = [running.stub.Predict.future(REQUEST, timeout=20) for _ in range(20)]
     _wait_for_in_flight(running, 20)
     for call in calls:
         call.cancel()
-    slow.go.set()
+    gated.go.set()
     deadline = time.monotonic() + 5
     while running.service.plane.admission.in_flight:
         assert time.monotonic() < deadline
@@ -93,7 +69,7 @@ def test_cancelled_calls_give_their_place_back(make_service: object) -> None:
 def test_health_is_answered_under_load(make_service: object) -> None:
     """Predictions that take every thread do not delay health, metrics or GET /health."""
     running = make_service()
-    slow = _make_slow(running)
+    gated = gate(running)
     calls = [running.stub.Predict.future(REQUEST, timeout=20) for _ in range(30)]
     _wait_for_in_flight(running, 30)
     health = health_pb2_grpc.HealthStub(running.channel)
@@ -102,7 +78,7 @@ def test_health_is_answered_under_load(make_service: object) -> None:
     assert running.http.get("/health/ready").status_code == 200
     assert running.metrics()
     assert time.monotonic() - started < 1
-    slow.go.set()
+    gated.go.set()
     for call in calls:
         call.result()
 
@@ -136,14 +112,14 @@ def test_open_streams_take_no_thread_from_predictions(make_service: object) -> N
 def test_a_stop_waits_for_calls_in_flight(make_service: object) -> None:
     """Calls that wait or run when the server stops are answered."""
     running = make_service()
-    slow = _make_slow(running)
+    gated = gate(running)
     calls = [running.stub.Predict.future(REQUEST, timeout=20) for _ in range(20)]
     _wait_for_in_flight(running, 20)
     with ThreadPoolExecutor(1) as pool:
         stopped = pool.submit(running.service.stop, 10)
         time.sleep(0.2)
         assert not stopped.done()
-        slow.go.set()
+        gated.go.set()
         assert stopped.result()
     assert all(call.result().predictions for call in calls)
 
@@ -151,13 +127,13 @@ def test_a_stop_waits_for_calls_in_flight(make_service: object) -> None:
 def test_a_stop_does_not_wait_for_ever(make_service: object) -> None:
     """Calls that do not end within the grace are cut off, and the caller of `stop` learns it."""
     running = make_service()
-    slow = _make_slow(running)
+    gated = gate(running)
     call = running.stub.Predict.future(REQUEST, timeout=20)
     _wait_for_in_flight(running, 1)
     assert not running.service.stop(0.2)
     with pytest.raises(grpc.RpcError):
         call.result()
-    slow.go.set()
+    gated.go.set()
 
 
 def test_calls_without_a_message_take_no_thread_from_others(make_service: object) -> None:

@@ -3,7 +3,8 @@
 import json
 import signal
 import socket
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from google.protobuf import json_format
 from inference.client import InvalidRequestError, PredictionClient, UnavailableError
 from inference.settings import Settings
 from protos.inference.v1.event_pb2 import PredictionEvent
+from tests.inference.server_process import server_environment, wait_until_ready
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 
@@ -168,28 +170,17 @@ def test_a_start_can_be_stopped_while_it_loads(make_process: object, tmp_path: P
             assert not alive
 
 
-def test_an_unread_standard_output_stops_nothing(make_process: object, bundle: Path) -> None:
+def test_an_unread_standard_output_stops_nothing(bundle: Path) -> None:
     """With a full pipe that nobody reads, requests are answered, and events are dropped and counted."""
-    import os
-    import subprocess
-    import sys
-
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         ports = {"GRPC_PORT": str(one.getsockname()[1]), "HTTP_PORT": str(other.getsockname()[1])}
-    environment = {
-        **os.environ,
-        **ports,
-        "MODEL_SOURCE": "local",
-        "MODEL_PATH": str(bundle),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "DRAIN_DELAY_SECONDS": "0",
-    }
+    environment = server_environment(bundle, **ports)
     process = subprocess.Popen([sys.executable, "-m", "inference"], env=environment, stdout=subprocess.PIPE)
     try:
         with PredictionClient(f"127.0.0.1:{ports['GRPC_PORT']}") as client:
-            _wait_until_ready(f"http://127.0.0.1:{ports['HTTP_PORT']}")
+            wait_until_ready(f"http://127.0.0.1:{ports['HTTP_PORT']}")
             rows = [[0.1 + index, 2.2, 3.3, 4.4] for index in range(2000)]
             for _ in range(20):  # about 2 MB of events, and a pipe holds 64 KiB
                 client.predict(rows)
@@ -201,15 +192,3 @@ def test_an_unread_standard_output_stops_nothing(make_process: object, bundle: P
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def _wait_until_ready(address: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            if httpx.get(f"{address}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

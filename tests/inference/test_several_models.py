@@ -1,8 +1,7 @@
 """One server with several models of a real registry."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -15,22 +14,6 @@ ROW = [5.1, 3.5, 1.4, 0.2]
 REQUEST = {"rows": [ROW]}
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def registry(
-    make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ModelRegistry]:
-    """iris with three versions (1 is the champion, 2 the challenger), and price with one."""
-    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
-    for seed in (1, 2, 3):
-        registry.register("iris", make_bundle(seed=seed))
-    registry.register("price", make_bundle(regression=True))
-    registry.alias("iris", "champion", "1")
-    registry.alias("iris", "challenger", "2")
-    registry.alias("price", "champion", "1")
-    yield registry
-    registry.close()
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from protos.inference.v1.manifest_pb2 import (
     ModelManifest,
 )
 from tests.inference.model_registry import ModelRegistry
+from tests.inference.server_process import server_environment
 
 ROWS, TARGET = load_iris(return_X_y=True)
 #: Random rows, where two forests that learned the same data differ now and then.
@@ -46,21 +46,6 @@ def _forest(seed: int) -> RandomForestClassifier:
     """The forest that `make_bundle(seed=…)` compiles."""
     rows, target = load_iris(return_X_y=True)
     return RandomForestClassifier(n_estimators=5, max_depth=4, random_state=seed).fit(rows, target)
-
-
-@pytest.fixture(scope="module")
-def registry(
-    make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ModelRegistry]:
-    """Two versions of iris, of which 1 is the champion, and a regression of another name."""
-    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
-    for seed in (1, 2):
-        registry.register("iris", make_bundle(seed=seed))
-    registry.register("price", make_bundle(regression=True))
-    registry.alias("iris", "champion", "1")
-    registry.alias("iris", "challenger", "2")
-    yield registry
-    registry.close()
 
 
 @pytest.fixture
@@ -277,16 +262,8 @@ sys.exit(main([]))
 def test_sigterm_with_a_full_queue_ends_in_time(registry: ModelRegistry) -> None:
     """Neither what still waits for the shadow nor what it works on holds up the end of the process."""
     variables = {name.upper(): str(value) for name, value in registry.settings.items() if value is not None}
-    environment = {
-        **os.environ,
-        **variables,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "SHADOW_MODEL_URI": "models:/iris@challenger",
-        "SHADOW_SAMPLE_RATE": "1",
-        "GRPC_PORT": "0",
-        "HTTP_PORT": "0",
-        "DRAIN_DELAY_SECONDS": "0",
-    }
+    shadow = {"SHADOW_MODEL_URI": "models:/iris@challenger", "SHADOW_SAMPLE_RATE": "1"}
+    environment = server_environment(**variables, **shadow)
     popen = subprocess.Popen(
         [sys.executable, "-c", HANGING], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

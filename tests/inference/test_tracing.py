@@ -1,7 +1,6 @@
 """Traces, as a real collector receives them."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -23,8 +22,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from inference.tracing.sampling import SAMPLERS, Parent, parent_of, sampling_of
 from protos.inference.v1.inference_pb2 import PredictRequest, Row
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.inference.server_process import server_environment
 
-ROOT = Path(__file__).parents[2]
 REQUEST = PredictRequest(rows=[Row(values=[5.1, 3.5, 1.4, 0.2]), Row(values=[6, 3, 5, 2])])
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -238,19 +237,8 @@ code = main([])
 print(json.dumps([code, [name for name in sys.modules if name.startswith("opentelemetry")]]))
 """
     default = {"OTEL_TRACES_EXPORTER": "otlp"} if "OTEL_SDK_DISABLED" in extra else {}
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MODEL_SOURCE": "local",
-        "MODEL_PATH": str(bundle),
-        "MODEL_CACHE_DIR": str(bundle.parent.parent / "cache"),
-        "GRPC_PORT": "0",
-        "HTTP_PORT": "0",
-        "DRAIN_DELAY_SECONDS": "0",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
-        **default,
-        **extra,
-    }
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    environment = server_environment(bundle, **{**endpoint, **default, **extra})
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=environment,
@@ -325,7 +313,7 @@ def test_what_cannot_be_is_one_sentence(
     assert sentence in line["message"]
 
 
-def test_a_missing_extra_is_one_sentence() -> None:
+def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     """Without the packages of the extra, a server that is asked for traces says which extra it misses."""
     script = """
 import sys
@@ -333,13 +321,7 @@ sys.modules["opentelemetry"] = None  # as if it were not installed
 from inference.__main__ import main
 sys.exit(main([]))
 """
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MODEL_SOURCE": "local",
-        "MODEL_PATH": "nothing",
-        "OTEL_TRACES_EXPORTER": "otlp",
-    }
+    environment = server_environment(tmp_path, OTEL_TRACES_EXPORTER="otlp")
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=environment,

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
 
 from training.bundling.bundle import Bundle, verify_bundle
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.contracts.contract import check_contract
 from training.data.dataset import load_table
 from training.fitting.estimator import plan_estimator

@@ -111,9 +111,10 @@ def test_golden_rows_avoid_ties_and_are_always_the_same(fit: Callable[..., Fitte
 
 
 def test_reference_has_every_validated_row(iris_bundle: Bundle) -> None:
-    """feature_0 to feature_3, prediction and target as labels, 150 rows."""
+    """feature_0 to feature_3, prediction and target as labels, and the confidence of each prediction: 150 rows."""
     reference = pd.read_csv(iris_bundle.directory / "reference.csv")
-    assert list(reference.columns) == [*(f"feature_{i}" for i in range(4)), "prediction", "target"]
+    names = [*(f"feature_{i}" for i in range(4)), "prediction", "target", "confidence"]
+    assert list(reference.columns) == names
     assert len(reference) == 150
     assert set(reference["prediction"]) == set(reference["target"]) == set(iris_bundle.manifest.classes)
 
@@ -247,9 +248,13 @@ def test_type_that_skops_does_not_trust_is_refused(fit: Callable[..., FittedMode
 
 
 def test_reference_dataset_is_public_and_checked() -> None:
-    """persist_reference_dataset writes arrays as well, and refuses columns of different lengths."""
+    """persist_reference_dataset writes arrays as well, confidences as float32, and refuses different lengths."""
     path = persist_reference_dataset("deep/r.csv", np.array([[0.1, 2.0], [3.0, 4.0]]), ["u", "v"], ["u", "u"])
     assert path.read_text() == "feature_0,feature_1,prediction,target\n0.1,2.0,u,u\n3.0,4.0,v,u\n"
+    path = persist_reference_dataset("c.csv", np.zeros((2, 1)), ["u", "v"], ["u", "u"], [0.1 + 0.2, 1.0])
+    assert path.read_text() == "feature_0,prediction,target,confidence\n0.0,u,u,0.3\n0.0,v,u,1.0\n"
+    with pytest.raises(ConfigError, match="features have 2 rows, predictions 2, targets 2, confidences 1"):
+        persist_reference_dataset("r.csv", np.zeros((2, 1)), ["u", "v"], ["u", "u"], [1.0])
     with pytest.raises(ConfigError, match="features have 2 rows, predictions 1, targets 2"):
         persist_reference_dataset("r.csv", np.zeros((2, 1)), ["u"], ["u", "u"])
     with pytest.raises(StorageError, match="cannot be written"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.training.mixed_tables import COLUMNS, mixed_frame, mixed_sections
 from training.bundling.bundle import build_bundle
-from training.configuration.config import GatesSection
+from training.configuration.sections import GatesSection
 from training.errors import GateError
 from training.fitting.fit import FittedModel
 from training.judging.champion import Champion, read_champion

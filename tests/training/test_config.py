@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from training.configuration.config import (
-    ColumnSection,
-    Config,
-    PreprocessingSection,
-    StepSection,
-    config_schema,
-    load_config,
-)
+from training.configuration.config import config_schema, load_config
 from training.configuration.lines import find_lines
+from training.configuration.sections import ColumnSection, Config, PreprocessingSection, StepSection
 from training.errors import ConfigError, ExitCode
 
 SHIPPED = Path(__file__).parents[2] / "coalmine.toml"

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.configuration.config import Config, ContractSection, SplitSection, load_config
+from training.configuration.config import load_config
+from training.configuration.sections import Config, ContractSection, SplitSection
 from training.contracts.contract import MAX_VIOLATIONS, ContractReport, ValidatedTable, check_contract
 from training.data.columns import Column, encode_rows
 from training.data.dataset import Table, load_table

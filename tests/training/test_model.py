@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from protos.inference.v1.manifest_pb2 import ModelMetrics
 from training.bundling.compile import CompileError, OnnxModel, compile_to_onnx
 from training.bundling.parity import compare_outputs, parity_bound, probe_rows
-from training.configuration.config import GatesSection
+from training.configuration.sections import GatesSection
 from training.errors import ContractError, EstimatorError, ExitCode, GateError
 from training.fitting.estimator import plan_estimator
 from training.fitting.fit import FittedModel
@@ -123,6 +123,15 @@ def test_model_speaks_in_the_original_labels(iris_model: FittedModel) -> None:
     inputs = iris_model.inputs().iloc[[0, 60, 140]]
     assert iris_model.estimator.predict(inputs).tolist() == ["setosa", "versicolor", "virginica"]
     assert iris_model.predict(inputs).tolist() == [0, 1, 2]
+
+
+def test_whoever_writes_to_the_inputs_changes_a_copy(iris_model: FittedModel) -> None:
+    """They are made once; a model that writes to what it is given leaves them to others as they were."""
+    before = iris_model.inputs()
+    spoilt = iris_model.inputs()
+    spoilt.iloc[:, 0] = -1
+    spoilt["more"] = 0
+    pd.testing.assert_frame_equal(iris_model.inputs(), before)
 
 
 def test_gates_ask_what_the_model_has() -> None:

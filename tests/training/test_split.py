@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.configuration.config import SplitSection
+from training.configuration.sections import SplitSection
 from training.contracts.validated import ValidatedTable
 from training.data.columns import Column
 from training.errors import ContractError

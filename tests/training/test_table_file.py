@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from training.configuration.config import Config, load_config
+from training.configuration.config import load_config
+from training.configuration.sections import Config
 from training.contracts.contract import check_contract
 from training.contracts.validated import ValidatedTable
 from training.data import csv_file

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from training import validate
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.errors import ExitCode
 
 Csv = Callable[[str], Path]

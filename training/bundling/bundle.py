@@ -26,7 +26,12 @@ from training.bundling.manifest import (
     message_to_json,
 )
 from training.bundling.parity import compare_outputs, parity_bound
-from training.bundling.reference import REFERENCE_FILE, persist_reference_dataset, predict_out_of_sample
+from training.bundling.reference import (
+    REFERENCE_FILE,
+    Answers,
+    persist_reference_dataset,
+    predict_out_of_sample,
+)
 from training.bundling.stored_model import SKLEARN_FILE, load_stored, store_model
 from training.bundling.trusted_types import TRUSTED_TYPES
 from training.data.columns import columns_of, decode_rows
@@ -155,15 +160,20 @@ def _require_servable(model: FittedModel, parity: Parity) -> None:
 
 def _save_reference(directory: Path, model: FittedModel, seed: int) -> None:
     try:
-        predictions = predict_out_of_sample(model, seed)
+        answers = predict_out_of_sample(model, seed)
     except EstimatorError as error:
-        # No reason to lose the model: drift of the features is found all the same.
+        # No reason to lose the model: drift of the features is found all the same. But how sure it is of rows
+        # that it was fitted on says nothing about others.
         show_note(f"the predictions in reference.csv are those of rows that were fitted on: {error}")
-        predictions = model.estimator.predict(model.inputs())
+        answers = Answers(np.asarray(model.estimator.predict(model.inputs())))
     frame = model.table.frame
     features = frame[list(model.table.features)]
     persist_reference_dataset(
-        directory / REFERENCE_FILE, features, predictions.tolist(), frame[model.table.target].tolist()
+        directory / REFERENCE_FILE,
+        features,
+        answers.predictions.tolist(),
+        frame[model.table.target].tolist(),
+        answers.confidences,
     )
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from protos.inference.v1.manifest_pb2 import Lineage
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.fitting.estimator import BOOSTING_PACKAGES, EstimatorPlan
 from training.fitting.fit import FittedModel
 

@@ -1,7 +1,7 @@
 """The configuration of training: defaults, then `coalmine.toml`, then the command line.
 
 Every wrong key is reported at once, by its full name and its line. The sections themselves, each key with its
-explanation, are in `config_sections`.
+explanation, are in `sections`.
 """
 
 import json
@@ -15,35 +15,10 @@ from pydantic import ValidationError
 
 from training.configuration import lines as config_lines
 from training.configuration.problems import sentence, without_echoes
-from training.configuration.sections import (
-    ColumnSection,
-    Config,
-    ContractSection,
-    DatasetSection,
-    EstimatorSection,
-    GatesSection,
-    ModelSection,
-    PreprocessingSection,
-    SplitSection,
-    StepSection,
-)
+from training.configuration.sections import Config
 from training.errors import ConfigError
 
-__all__ = [
-    "DEFAULT_CONFIG_FILE",
-    "ColumnSection",
-    "Config",
-    "ContractSection",
-    "DatasetSection",
-    "EstimatorSection",
-    "GatesSection",
-    "ModelSection",
-    "PreprocessingSection",
-    "SplitSection",
-    "StepSection",
-    "config_schema",
-    "load_config",
-]
+__all__ = ["DEFAULT_CONFIG_FILE", "config_schema", "load_config"]
 
 #: Read from the working directory when it exists and no other file is named.
 DEFAULT_CONFIG_FILE: Final = "coalmine.toml"

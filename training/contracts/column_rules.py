@@ -11,7 +11,7 @@ from typing import Final, Literal
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_integer_dtype, is_numeric_dtype
 
-from training.configuration.config import ColumnSection, ContractSection
+from training.configuration.sections import ColumnSection, ContractSection
 from training.data.dataset import Table, says_text
 from training.errors import ConfigError
 

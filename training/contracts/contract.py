@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from protos.inference.v1.manifest_pb2 import FeatureType
-from training.configuration.config import ContractSection, SplitSection
+from training.configuration.sections import ContractSection, SplitSection
 from training.contracts.accepted import Accepted
 from training.contracts.column_checks import check_columns
 from training.contracts.column_rules import ColumnRule, rules_of

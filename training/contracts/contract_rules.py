@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from training.configuration.config import ContractSection, SplitSection
+from training.configuration.sections import ContractSection, SplitSection
 from training.contracts.accepted import Accepted
 from training.contracts.column_rules import ColumnRule, limits
 from training.contracts.findings import percent

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from training.configuration.config import ContractSection
+from training.configuration.sections import ContractSection
 from training.contracts.findings import Findings, percent
 from training.errors import Violation
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import pandas as pd
 
-from training.configuration.config import ContractSection
+from training.configuration.sections import ContractSection
 from training.contracts.findings import Findings, percent, shown
 from training.errors import Violation
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.configuration.config import Config
+from training.configuration.sections import Config
 from training.contracts.accepted import PROCESSED, read_accepted, record_path
 from training.contracts.contract import MAX_VIOLATIONS, ContractReport, check_contract
 from training.data.dataset import load_table

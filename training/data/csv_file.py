@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from training.configuration.config import DatasetSection
+from training.configuration.sections import DatasetSection
 from training.data.content import broken, first_line
 from training.data.csv_header import read_header
 from training.errors import DatasetError

@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from training.configuration.config import DatasetSection
+from training.configuration.sections import DatasetSection
 from training.data.content import broken, refuse_repeated
 
 __all__ = ["read_header"]

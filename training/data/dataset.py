@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 from sklearn.datasets import load_diabetes, load_iris
 
-from training.configuration.config import ColumnSection, Config, DatasetSection
+from training.configuration.sections import ColumnSection, Config, DatasetSection
 from training.data.sources import local_file
 from training.data.table_file import read_table
 from training.errors import ConfigError

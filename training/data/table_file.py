@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from training.configuration.config import DatasetSection
+from training.configuration.sections import DatasetSection
 from training.data.content import broken, first_line, refuse_control, refuse_repeated
 from training.data.csv_file import read_csv
 from training.errors import DatasetError, ExitCode

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.configuration.config import PreprocessingSection, SplitSection
+from training.configuration.sections import PreprocessingSection, SplitSection
 from training.fitting.estimator import EstimatorPlan
-from training.fitting.fit import FittedModel, estimator_errors, score
+from training.fitting.failures import estimator_errors
+from training.fitting.fit import FittedModel, score
 from training.fitting.preprocessing import assemble
 from training.fitting.split import fold_rows
 

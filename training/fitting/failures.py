@@ -21,8 +21,11 @@ _ESTIMATE: Final = "estimate"
 
 
 @contextlib.contextmanager
-def estimator_errors(plan: EstimatorPlan) -> Iterator[None]:
-    """Turn what an estimator, or a step before it, raises in the block into an `EstimatorError`."""
+def estimator_errors(plan: EstimatorPlan, doing: str = "", remedy: str = "") -> Iterator[None]:
+    """Turn what an estimator, or a step before it, raises in the block into an `EstimatorError`.
+
+    `doing` is said before the reason, such as `fitted on one row, `; `remedy` stands in place of the usual ones.
+    """
     try:
         yield
     except TrainingError:  # it is a sentence already
@@ -30,9 +33,10 @@ def estimator_errors(plan: EstimatorPlan) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # somebody else's code: it may raise anything
         step = _preparing(error.__traceback__)
         if step is None:
-            raise EstimatorError(plan.class_path, reason_of(error), _REMEDY) from error
-        reason = f"as a step of [[preprocessing]] it fails: {reason_of(error)}"
-        raise EstimatorError(step, reason, _PREPARING_REMEDY) from error
+            reason = f"{doing}{reason_of(error)}"
+            raise EstimatorError(plan.class_path, reason, remedy or _REMEDY) from error
+        reason = f"as a step of [[preprocessing]] it fails: {doing}{reason_of(error)}"
+        raise EstimatorError(step, reason, remedy or _PREPARING_REMEDY) from error
 
 
 def _preparing(trace: TracebackType | None) -> str | None:

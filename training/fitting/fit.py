@@ -1,6 +1,7 @@
 """Split, fit, measure: a validated table becomes a model and the figures of its held-out rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn import metrics
 from sklearn.base import BaseEstimator
 
 from protos.inference.v1.manifest_pb2 import ModelMetrics
-from training.configuration.config import PreprocessingSection, SplitSection
+from training.configuration.sections import PreprocessingSection, SplitSection
 from training.contracts.validated import ValidatedTable
 from training.data.columns import Column, decode_rows, encode_rows
 from training.fitting.estimator import EstimatorPlan
@@ -19,7 +20,7 @@ from training.fitting.preprocessing import assemble
 from training.fitting.split import kind_of, split_rows, targets_of
 from training.judging.intervals import accuracy_interval, r2_interval
 
-__all__ = ["FittedModel", "estimator_errors", "fit_model", "score"]
+__all__ = ["FittedModel", "fit_model", "score"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ class FittedModel:
 
         Numbers go through float32, the type in which every runtime computes, once and here.
         """
-        matrix = rows if isinstance(rows, np.ndarray) else self.matrix(rows)
-        return decode_rows(matrix, self.columns)
+        if rows is None:
+            return self._all_inputs.copy()  # somebody else's model may write to what it is given
+        return decode_rows(rows if isinstance(rows, np.ndarray) else self.matrix(rows), self.columns)
+
+    @cached_property
+    def _all_inputs(self) -> pd.DataFrame:
+        return decode_rows(self.matrix(), self.columns)
 
     def predict(self, inputs: pd.DataFrame) -> NDArray[Any]:
         """Return the class index (int64) of each row, or its value (float64). Raises `EstimatorError`."""

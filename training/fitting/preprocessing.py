@@ -16,7 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from training.configuration.config import PreprocessingSection, StepSection
+from training.configuration.sections import PreprocessingSection, StepSection
 from training.data.columns import Column
 from training.errors import ConfigError, EstimatorError
 from training.fitting.estimator import boosting_packages

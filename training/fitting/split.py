@@ -15,7 +15,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from training.configuration.config import SplitSection
+from training.configuration.sections import SplitSection
 from training.contracts.validated import ValidatedTable
 from training.errors import ContractError, Violation
 
@@ -38,7 +38,9 @@ def targets_of(table: ValidatedTable) -> NDArray[Any]:
     values = table.frame[table.target]
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":
         return values.to_numpy()
-    return np.asarray([str(label) for label in values])  # a NumPy text array: skops stores it without objects
+    # Different labels are few where rows are many. A NumPy text array: skops stores it without objects.
+    places, labels = pd.factorize(values, use_na_sentinel=False)
+    return np.asarray([str(label) for label in labels])[places]
 
 
 def split_rows(table: ValidatedTable, split: SplitSection, classification: bool) -> tuple[_Rows, _Rows]:
@@ -46,7 +48,7 @@ def split_rows(table: ValidatedTable, split: SplitSection, classification: bool)
 
     Raises `ContractError` when the rows do not suffice, or a class stands among the held-out rows only.
     """
-    kind, rows = kind_of(split, classification), np.arange(len(table.frame))
+    kind, targets, rows = kind_of(split, classification), targets_of(table), np.arange(len(table.frame))
     try:
         if kind == "grouped":
             shuffle = GroupShuffleSplit(1, test_size=split.test_ratio, random_state=split.seed)
@@ -58,13 +60,13 @@ def split_rows(table: ValidatedTable, split: SplitSection, classification: bool)
                 rows,
                 test_size=split.test_ratio,
                 random_state=split.seed,
-                stratify=targets_of(table) if kind == "stratified" else None,
+                stratify=targets if kind == "stratified" else None,
             )
     except ValueError as error:
         reason = f"the rows do not suffice for [split] test_ratio = {split.test_ratio:g}: {error}"
         raise ContractError(table.source, [Violation(reason)], 1) from None
     if classification:
-        _require_classes(table, kind, train, test)
+        _require_classes(table, kind, targets[train], targets[test])
     return train, test
 
 
@@ -119,10 +121,10 @@ def _last_rows(table: ValidatedTable, split: SplitSection) -> tuple[_Rows, _Rows
     return order[:cut], order[cut:]
 
 
-def _require_classes(table: ValidatedTable, kind: Kind, train: _Rows, test: _Rows) -> None:
-    targets = targets_of(table)
-    fitted = set(targets[train].tolist())
-    unseen = sorted(map(str, set(targets[test].tolist()) - fitted))
+def _require_classes(table: ValidatedTable, kind: Kind, train: NDArray[Any], test: NDArray[Any]) -> None:
+    """Raise `ContractError` unless the labels of `train` are two at least, and all that `test` has."""
+    fitted = set(np.unique(train).tolist())
+    unseen = sorted(map(str, set(np.unique(test).tolist()) - fitted))
     if not unseen and len(fitted) > 1:
         return
     reason = f'by [split] kind = "{kind}" no row of the class {", ".join(unseen)} is left to fit on'

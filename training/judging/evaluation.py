@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.inspection import permutation_importance
 
-from training.fitting.fit import FittedModel, estimator_errors
+from training.fitting.failures import estimator_errors
+from training.fitting.fit import FittedModel
 from training.judging.calibration import Calibration, calibrate
 
 __all__ = ["ClassScore", "Confusion", "Evaluation", "FeatureImportance", "Residuals", "evaluate"]

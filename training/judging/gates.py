@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protos.inference.v1.manifest_pb2 import ModelMetrics
-from training.configuration.config import GatesSection
+from training.configuration.sections import GatesSection
 from training.errors import ConfigError, GateError
 from training.fitting.estimator import EstimatorPlan
 

@@ -1,6 +1,7 @@
 """Where the registry is, for every command that uses one, and how MLflow shall behave in our processes."""
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 __all__ = ["DEFAULT_TRACKING_URI", "prepare_mlflow", "tracking_uri_of"]
@@ -25,6 +26,6 @@ def prepare_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
-def tracking_uri_of(environment: "os._Environ[str] | dict[str, str]") -> str:
+def tracking_uri_of(environment: Mapping[str, str]) -> str:
     """Return the address of the registry that the environment names, or the default one."""
     return environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI

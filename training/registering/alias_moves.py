@@ -15,17 +15,11 @@ from mlflow import MlflowClient
 from training.errors import AliasConflictError, ConfigError, RegistryError
 from training.registering.alias_history import Act, AliasChange, next_number, read_acts, whoami
 from training.registering.alias_lock import AliasLock, alias_lock
+from training.registering.alias_name import CHALLENGER, CHAMPION, PREVIOUS
 from training.registering.calls import Calls
 from training.storage import public_uri
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "AliasMover", "ModelAliases"]
-
-#: Alias of the version that serves by default; it moves last.
-CHAMPION: Final = "champion"
-#: Alias of the version that shall become champion, if it proves better.
-CHALLENGER: Final = "challenger"
-#: Alias of the version that was champion before.
-PREVIOUS: Final = "previous"
+__all__ = ["AliasMover", "ModelAliases"]
 
 #: MLflow lists so many at once.
 _LISTED_MODELS: Final = 1000

@@ -1,9 +1,17 @@
-"""What MLflow takes as the name of an alias, asked before any work."""
+"""Names of aliases: those that mean something here, and what MLflow takes as one, asked before any work."""
 
 import argparse
 import re
+from typing import Final
 
-__all__ = ["alias_name"]
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "alias_name"]
+
+#: Alias of the version that serves by default; it moves last.
+CHAMPION: Final = "champion"
+#: Alias of the version that shall become champion, if it proves better.
+CHALLENGER: Final = "challenger"
+#: Alias of the version that was champion before.
+PREVIOUS: Final = "previous"
 
 
 def alias_name(text: str) -> str:

@@ -19,7 +19,8 @@ from mlflow.entities import LoggedModelOutput, Metric, Param
 
 from training.bundling.bundle import SIGNATURE_FILE, Bundle, read_bundle
 from training.errors import BundleError, ConfigError, RegistryError, TrainingError
-from training.registering.alias_moves import CHAMPION, AliasMover
+from training.registering.alias_moves import AliasMover
+from training.registering.alias_name import CHAMPION
 from training.registering.calls import ALREADY_EXISTS, IMPATIENT, Calls
 from training.registering.database import prepare_sqlite
 from training.registering.version import create_version, ensure_model

@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression
 
 from tests.inference.artifacts.bundle_kit import Kit, SeededRegistry, digest_of, write_bundle
 from tests.inference.artifacts.faulty_server import FaultyServer
+from tests.inference.small_disks import small_disk_at
 
 IRIS = load_iris(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
@@ -32,16 +33,8 @@ def kit(tmp_path: Path) -> Kit:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 kB."""
     place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command here")
-    if mounted.returncode != 0:
-        pytest.skip(f"this user may not mount: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk_at(place, "size=256k"):
+        yield place
 
 
 @pytest.fixture

@@ -1,59 +1,29 @@
 """TLS and mTLS, with certificates made here and a real server."""
 
-import datetime
-import ipaddress
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from inference.client import TlsFiles, UnavailableError
+from tests.inference import certificates
 
 ROWS = [[5.0, 6.0]]
 
 
 class Authority:
-    """A certificate authority of a few minutes, and what it signs."""
+    """An authority, and the files of what it signs."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory, self._name = directory, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._certificate = self._sign(self._subject, self._key.public_key(), None)
-        self.file = self._write(f"{name}.pem", self._certificate.public_bytes(serialization.Encoding.PEM))
+        self._authority = certificates.Authority(name)
+        self.file = self._write(f"{name}.pem", self._authority.pem)
 
     def issue(self, host: str) -> tuple[Path, Path]:
         """Return files of a certificate for `host` and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        certificate = self._sign(subject, key.public_key(), host)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        public, private = self._authority.issue(host)
         stem = f"{self._name}-{host}"
-        public = certificate.public_bytes(serialization.Encoding.PEM)
         return self._write(f"{stem}.pem", public), self._write(f"{stem}.key", private)
-
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, host: str | None) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=host is None, path_length=None), critical=True)
-        )
-        if host is not None:
-            names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
 
     def _write(self, name: str, content: bytes) -> Path:
         path = self._directory / name

@@ -1,7 +1,6 @@
 """The Open Inference Protocol over several models and versions of a real registry."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -16,22 +15,6 @@ TOKEN = "a-token"
 ADMIN = (("x-admin-token", TOKEN),)
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def registry(
-    make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ModelRegistry]:
-    """iris with two versions (1 is the champion, 2 the challenger), and price with one."""
-    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
-    for seed in (1, 2):
-        registry.register("iris", make_bundle(seed=seed))
-    registry.register("price", make_bundle(regression=True))
-    registry.alias("iris", "champion", "1")
-    registry.alias("iris", "challenger", "2")
-    registry.alias("price", "champion", "1")
-    yield registry
-    registry.close()
 
 
 def infer(stub: GRPCInferenceServiceStub, name: str, version: str) -> tuple[str, str]:

@@ -1,9 +1,7 @@
 """Standard output that nobody reads."""
 
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import grpc
@@ -12,10 +10,10 @@ import pytest
 
 from protos.inference.v1 import inference_pb2 as pb
 from protos.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.inference.server_process import server_environment, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 #: As many as one request may have. Of such calls a queue of 8 million numbers holds 15.
 ROWS = 65_536
 CALLS = 150
@@ -25,23 +23,11 @@ DROPPED = 'ml_prediction_events_total{outcome="dropped"}'
 def test_an_unread_standard_output_stops_no_worker(bundle: Path, unused_ports: tuple[int, int]) -> None:
     """With a full pipe requests are answered, the workers drop and count events, and the server still ends."""
     grpc_port, http_port = unused_ports
-    environment = {
-        **os.environ,
-        "SERVER_WORKERS": "2",
-        "GRPC_HOST": "127.0.0.1",
-        "HTTP_HOST": "127.0.0.1",
-        "GRPC_PORT": str(grpc_port),
-        "HTTP_PORT": str(http_port),
-        "MODEL_SOURCE": "local",
-        "MODEL_PATH": str(bundle),
-        "MODEL_CACHE_DIR": str(bundle.parent.parent / "cache"),
-        "PYTHONPATH": str(ROOT),
-        "DRAIN_DELAY_SECONDS": "0",
-    }
+    environment = server_environment(bundle, SERVER_WORKERS=2, GRPC_PORT=grpc_port, HTTP_PORT=http_port)
     process = subprocess.Popen([sys.executable, "-m", "inference"], env=environment, stdout=subprocess.PIPE)
     try:
         address = f"http://127.0.0.1:{http_port}"
-        _wait_until_ready(address)
+        wait_until_ready(address)
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             stub = InferenceServiceStub(channel)
             tensor = pb.RowTensor(row_count=ROWS, column_count=4, float32_values=bytes(ROWS * 4 * 4))
@@ -59,15 +45,3 @@ def test_an_unread_standard_output_stops_no_worker(bundle: Path, unused_ports: t
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
-
-
-def _wait_until_ready(address: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            if httpx.get(f"{address}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
