@@ -218,7 +218,7 @@ class DataPlane:
         finally:
             catalog.release(generation)
         generation.counters.count(outputs.class_index, len(features))
-        event_id = f"{random.getrandbits(128):032x}"  # uuid4 would ask the kernel each time
+        event_id = random.getrandbits(128).to_bytes(16).hex()  # uuid4 would ask the kernel each time
         record = PredictionRecord(
             time.time(), event_id, call.correlation_id, generation, features, outputs, call.shadow
         )

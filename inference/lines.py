@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 from collections import deque
+from operator import attrgetter
 from typing import Final, Protocol
 
 __all__ = ["Entry", "LineWriter"]
@@ -21,6 +22,9 @@ MAX_NUMBERS: Final = 8_000_000
 BATCH_SECONDS: Final = 0.05
 #: Bytes gathered for one write.
 _BATCH_BYTES: Final = 256 * 1024
+#: Entries taken off the queue at one time.
+_BATCH_ENTRIES: Final = 256
+_numbers_of: Final = attrgetter("numbers")
 
 
 class Entry(Protocol):
@@ -116,11 +120,11 @@ class LineWriter:
 
     def _write_queued(self) -> None:
         while self._queue:
-            entries: list[Entry] = []
+            # Without the lock, for which requests would wait: nobody else takes entries off.
+            entries = [self._queue.popleft() for _ in range(min(_BATCH_ENTRIES, len(self._queue)))]
+            numbers = sum(map(_numbers_of, entries))
             with self._lock:
-                while self._queue and len(entries) < 256:
-                    entries.append(self._queue.popleft())
-                self._numbers -= sum(entry.numbers for entry in entries)
+                self._numbers -= numbers
             self._write(entries)
 
     def _write(self, entries: list[Entry]) -> None:

@@ -36,4 +36,4 @@ def choose_correlation_id(headers: Mapping[str, str]) -> str:
                 return trace.group(1)
         elif _ACCEPTABLE.fullmatch(value):
             return value
-    return f"{random.getrandbits(128):032x}"  # unique, not secret; uuid4 would ask the kernel each time
+    return random.getrandbits(128).to_bytes(16).hex()  # unique, not secret; uuid4 would ask the kernel

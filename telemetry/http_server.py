@@ -1,18 +1,16 @@
 """An HTTP server beside the main work of a process: bound before it is promised, stopped with its owner."""
 
-import asyncio
 import errno
 import socket
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+if TYPE_CHECKING:  # uvicorn takes a tenth of a server's start, and is not needed before the server answers
+    import uvicorn
+    from starlette.types import ASGIApp
 
 __all__ = ["HttpServer", "PortInUseError"]
-
 
 #: How long a stop without any grace leaves to answers that are on their way.
 _LAST_WORDS_SECONDS: Final = 0.5
@@ -36,7 +34,7 @@ class HttpServer:
     """Serves an ASGI application by uvicorn in a thread of its own."""
 
     def __init__(
-        self, app: ASGIApp, *, host: str, port: int, variable: str, most_connections: int | None = None
+        self, app: "ASGIApp", *, host: str, port: int, variable: str, most_connections: int | None = None
     ) -> None:
         """Bind `host:port` (port 0: the kernel chooses).
 
@@ -44,21 +42,11 @@ class HttpServer:
         503. Connections whose next request does not come within `HEAD_SECONDS` are closed. Raises
         `PortInUseError`, or `OSError` when the address cannot be bound for another reason.
         """
+        self._app = app
+        self._most_connections = most_connections
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
         self._socket = _bind(host, port, variable)
-        config = uvicorn.Config(
-            app,
-            http=_Impatient,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            limit_concurrency=most_connections,
-        )
-        self._server = uvicorn.Server(config)
-        # uvicorn takes no signals outside the main thread, so the owner keeps them.
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
-        )
 
     @property
     def port(self) -> int:
@@ -68,10 +56,17 @@ class HttpServer:
 
     def start(self, timeout_seconds: float = 10.0) -> None:
         """Start serving and return when requests are accepted. Raises `RuntimeError` when that fails."""
-        self._thread.start()
+        from telemetry.http_protocol import make_server  # noqa: PLC0415  # see above
+
+        server = self._server = make_server(self._app, self._most_connections)
+        # uvicorn takes no signals outside the main thread, so the owner keeps them.
+        thread = self._thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
+        )
+        thread.start()
         deadline = time.monotonic() + timeout_seconds
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
                 raise RuntimeError("the HTTP server did not start; its log lines say why")
             time.sleep(0.005)
 
@@ -80,49 +75,15 @@ class HttpServer:
 
         Returns whether all ended in time. May be called before `start`.
         """
-        self._server.should_exit = True
         ended = True
-        if self._thread.is_alive():
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
             self._thread.join(max(timeout_seconds, _LAST_WORDS_SECONDS))
             ended = not self._thread.is_alive()
             self._server.force_exit = True
             self._thread.join(_LAST_WORDS_SECONDS)
         self._socket.close()
         return ended
-
-
-class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one of two that uvicorn prefers here
-    """Closes a connection on which no request is worked on, and none comes in time.
-
-    One timer a connection, which looks at the clock when it goes off, since a timer a request costs each of them.
-    """
-
-    _since = 0.0
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as in uvicorn
-        super().connection_made(transport)
-        self._since = self.loop.time()
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        self._since = self.loop.time()
-        super().on_response_complete()
-
-    def _look(self) -> None:
-        if self.transport.is_closing():
-            return
-        waiting = self.cycle is None or self.cycle.response_complete
-        left = self._since + HEAD_SECONDS - self.loop.time() if waiting else HEAD_SECONDS
-        if left <= 0:
-            self.transport.close()
-        else:
-            self._timer = self.loop.call_later(left, self._look)
 
 
 def _bind(host: str, port: int, variable: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Messages to calls of the data plane, and its answers to messages."""
+"""Messages to calls of the data plane."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from inference.cells import decode_cells
-from inference.core import Answer, PredictCall
+from inference.core import PredictCall
 from inference.errors import InvalidRequestError, Violation
 from inference.generation import Generation
 from inference.kinds import Kind
 from inference.rows import MAX_VIOLATIONS, Decoded, RowBlock, decode_rows
 from protos.inference.v1 import inference_pb2 as pb
 
-__all__ = ["call_of", "description_of", "response_of"]
+__all__ = ["call_of", "description_of"]
 
 
 #: Looked up in the class: in a message, protobuf would look for a field of that name first, at a quarter of the cost
@@ -181,43 +181,6 @@ def _block_of(request: pb.PredictRequest) -> RowBlock:
         found = f"found {request.tensor.row_count}, expected at least 1"
         raise InvalidRequestError([Violation("tensor.row_count", found)])
     return _Tensor(request.tensor)
-
-
-def response_of(answer: Answer, *, as_columns: bool) -> pb.PredictResponse:
-    """Return the message of `answer`, in the form that the request had."""
-    generation = answer.generation
-    response = pb.PredictResponse(
-        model_name=generation.name,
-        model_version=generation.version,
-        model_digest=generation.digest,
-        event_id=answer.event_id,
-    )
-    (_add_columns if as_columns else _add_predictions)(response, answer)
-    return response
-
-
-def _add_predictions(response: pb.PredictResponse, answer: Answer) -> None:
-    outputs, classes, predictions = answer.outputs, answer.generation.classes, response.predictions
-    if outputs.class_index is None:
-        assert outputs.values is not None
-        for value in outputs.values.tolist():
-            predictions.add(value=value)
-    else:
-        assert outputs.probabilities is not None
-        for index, shares in zip(outputs.class_index.tolist(), outputs.probabilities.tolist(), strict=True):
-            predictions.add(label=classes[index], class_index=index, probabilities=shares)
-
-
-def _add_columns(response: pb.PredictResponse, answer: Answer) -> None:
-    outputs, columns = answer.outputs, response.columns
-    columns.classes.extend(answer.generation.classes)
-    if outputs.class_index is None:
-        assert outputs.values is not None
-        columns.values.extend(outputs.values.tolist())
-    else:
-        assert outputs.probabilities is not None
-        columns.class_index.extend(outputs.class_index.tolist())
-        columns.probabilities.extend(outputs.probabilities.ravel().tolist())
 
 
 def description_of(generation: Generation, track: str) -> pb.GetModelResponse:

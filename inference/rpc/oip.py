@@ -2,8 +2,12 @@
 
 from typing import Final, Protocol
 
-from inference.core import DataPlane, is_shadow
+from inference.core import DataPlane, PredictCall, is_shadow
+from inference.errors import InvalidRequestError
 from inference.oip import EXTENSIONS, SERVER_NAME, SERVER_VERSION, ModelRepository, OpenInference
+from inference.oip.inputs import renamed
+from inference.rows import RowBlock
+from inference.rpc.plain_infer import plain_block, plain_response
 from inference.rpc.tensors import add_outputs, inputs_of, requested_outputs
 from inference.rpc.unary import Call, Method, Reply
 from inference.tokens import TokenGuard
@@ -19,7 +23,7 @@ def oip_methods(
 ) -> list[Method]:
     """Return the methods of the service. Whether server and models are ready, anybody may ask."""
     open_guard = TokenGuard(None, variable="", required=False)
-    service = _Service(OpenInference(plane, repository, track=track))
+    service = _Service(plane, OpenInference(plane, repository, track=track))
     return [
         Method("ModelInfer", pb.ModelInferRequest, service.infer, guard),
         *(
@@ -55,20 +59,23 @@ def oip_methods(
 class _Service:
     """Each method converts, calls, converts back."""
 
-    def __init__(self, protocol: OpenInference) -> None:
+    def __init__(self, plane: DataPlane, protocol: OpenInference) -> None:
+        self._plane = plane
         self._protocol = protocol
 
     def live(self, _request: pb.ServerLiveRequest, _call: Call) -> Reply:
-        return Reply(pb.ServerLiveResponse(live=True))
+        return Reply.of(pb.ServerLiveResponse(live=True))
 
     def ready(self, _request: pb.ServerReadyRequest, _call: Call) -> Reply:
-        return Reply(pb.ServerReadyResponse(ready=self._protocol.ready))
+        return Reply.of(pb.ServerReadyResponse(ready=self._protocol.ready))
 
     def model_ready(self, request: pb.ModelReadyRequest, _call: Call) -> Reply:
-        return Reply(pb.ModelReadyResponse(ready=self._protocol.model_ready(request.name, request.version)))
+        return Reply.of(
+            pb.ModelReadyResponse(ready=self._protocol.model_ready(request.name, request.version))
+        )
 
     def metadata(self, _request: pb.ServerMetadataRequest, _call: Call) -> Reply:
-        return Reply(
+        return Reply.of(
             pb.ServerMetadataResponse(name=SERVER_NAME, version=SERVER_VERSION, extensions=EXTENSIONS)
         )
 
@@ -80,9 +87,22 @@ class _Service:
         for described, tensors in ((response.inputs, model.inputs), (response.outputs, model.outputs)):
             for tensor in tensors:
                 described.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        return Reply(response)
+        return Reply.of(response)
 
     def infer(self, request: pb.ModelInferRequest, call: Call) -> Reply:
+        block = plain_block(request)
+        return self._infer_in_general(request, call) if block is None else self._infer(request, block, call)
+
+    def _infer(self, request: pb.ModelInferRequest, block: RowBlock, call: Call) -> Reply:
+        name, version = request.model_name, request.model_version
+        asked = PredictCall(block, (), name, version, call.request_id, is_shadow(call.headers))
+        try:
+            answer = self._plane.predict(asked)
+        except InvalidRequestError as error:
+            raise renamed(error) from None
+        return Reply(plain_response(answer, request.id), answer.generation)
+
+    def _infer_in_general(self, request: pb.ModelInferRequest, call: Call) -> Reply:
         name, version = request.model_name, request.model_version
         outputs = requested_outputs(request)
         self._protocol.expect(name, version, len(request.inputs), outputs)
@@ -100,7 +120,7 @@ class _Service:
         )
         response.parameters["event_id"].string_param = answer.event_id
         add_outputs(response, tensors, raw=bool(request.raw_input_contents))
-        return Reply(response, generation)
+        return Reply.of(response, generation)
 
     def index(self, request: pb.RepositoryIndexRequest, _call: Call) -> Reply:
         response = pb.RepositoryIndexResponse()
@@ -108,17 +128,17 @@ class _Service:
             response.models.add(
                 name=entry.name, version=entry.version, state=entry.state, reason=entry.reason
             )
-        return Reply(response)
+        return Reply.of(response)
 
     def load(self, request: pb.RepositoryModelLoadRequest, _call: Call) -> Reply:
         name = _named(request)
         self._protocol.load(name, "model_name", sorted(request.parameters))
-        return Reply(pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True))
+        return Reply.of(pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True))
 
     def unload(self, request: pb.RepositoryModelUnloadRequest, _call: Call) -> Reply:
         name = _named(request)
         self._protocol.unload(name, "model_name")
-        return Reply(pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True))
+        return Reply.of(pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True))
 
 
 class _NamesModel(Protocol):

@@ -14,10 +14,11 @@ from typing import Any, Final
 import structlog
 
 from inference.core import Admission
-from inference.rpc.receiving import Window, incoming_of
-from inference.rpc.task import Task, arrived_at, local, mark_reached
+from inference.rpc.receiving import incoming_of
+from inference.rpc.task import Task, local
+from inference.rpc.window import Window
 
-__all__ = ["MOST_SILENT", "WORK_THREADS", "WorkPool", "arrived_at", "mark_reached"]
+__all__ = ["MOST_SILENT", "WORK_THREADS", "WorkPool"]
 
 #: How long the message of a call may take to come once a thread waits for it: 16 MiB at 7 Mbit/s.
 MESSAGE_SECONDS: Final = 20.0

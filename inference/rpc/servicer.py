@@ -3,7 +3,8 @@
 from typing import Final
 
 from inference.core import DataPlane, is_shadow
-from inference.rpc.convert import call_of, description_of, response_of
+from inference.rpc.answer_bytes import response_bytes
+from inference.rpc.convert import call_of, description_of
 from inference.rpc.unary import Call, Method, Reply
 from inference.tokens import TokenGuard
 from protos.inference.v1 import inference_pb2 as pb
@@ -18,11 +19,11 @@ def inference_methods(plane: DataPlane, guard: TokenGuard, *, track: str) -> lis
 
     def predict(request: pb.PredictRequest, call: Call) -> Reply:
         answer = plane.predict(call_of(request, call.request_id, shadow=is_shadow(call.headers)))
-        return Reply(response_of(answer, as_columns=request.HasField("tensor")), answer.generation)
+        return Reply(response_bytes(answer, as_columns=request.HasField("tensor")), answer.generation)
 
     def get_model(request: pb.GetModelRequest, _call: Call) -> Reply:
         generation = plane.describe(request.model_name, request.model_version)
-        return Reply(description_of(generation, track), generation)
+        return Reply.of(description_of(generation, track), generation)
 
     return [
         Method("Predict", pb.PredictRequest, predict, guard),

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from inference.rpc.overseer import Overseer
+from inference.rpc.receiving import call_among
 
 __all__ = ["SidePool"]
 
@@ -28,8 +29,7 @@ class SidePool(ThreadPoolExecutor):
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> object:  # noqa: ANN401  # as submitted
         task = object()
-        # grpcio passes the event of the call among the arguments of its own function.
-        call = next((found for found in (getattr(each, "call", None) for each in arguments) if found), None)
+        call = call_among(arguments)
         if call is not None:
             self._overseer.begin(task, call.cancel)
         try:

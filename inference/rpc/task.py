@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from inference.rpc.receiving import Incoming
+from inference.rpc.receiving import Incoming, call_among
 
-__all__ = ["Task", "arrived_at", "local", "mark_reached"]
+__all__ = ["Task", "local", "reached"]
 
 #: Which argument of grpcio's function for unary calls is the behaviour.
 _BEHAVIOUR: Final = 3
@@ -17,18 +17,8 @@ class Task:
     """A queued call; as much of a `Future` as grpcio uses."""
 
     __slots__ = (
-        *(
-            "_callbacks",
-            "arguments",
-            "arrived",
-            "begun",
-            "counted",
-            "done",
-            "function",
-            "incoming",
-            "reached",
-        ),
-        *("refusal", "unanswered"),
+        *("_callbacks", "arguments", "arrived", "begun", "counted", "done", "function", "incoming"),
+        *("reached", "refusal", "unanswered"),
     )
 
     def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
@@ -61,17 +51,16 @@ class Task:
         """Let `refusal` answer in place of the behaviour that grpcio passes to its own function."""
 
         def refuse(data: object, context: object) -> object:
-            mark_reached()
+            reached()
             return refusal(data, context)
 
         self.arguments = (*self.arguments[:_BEHAVIOUR], refuse, *self.arguments[_BEHAVIOUR + 1 :])
 
     def cancel(self) -> None:
-        """Cancel the call: grpcio passes its event among the arguments of its own function."""
-        for argument in self.arguments:
-            call = getattr(argument, "call", None)
-            if call is not None:
-                call.cancel()
+        """Cancel the call."""
+        call = call_among(self.arguments)
+        if call is not None:
+            call.cancel()
 
     def _call_back(self) -> None:
         while self._callbacks:
@@ -91,14 +80,13 @@ class Local(threading.local):
 local = Local()
 
 
-def arrived_at() -> float:
-    """Return when the call that this thread works on arrived, on the clock of `time.perf_counter`."""
-    task = local.task
-    return time.perf_counter() if task is None else task.arrived
+def reached() -> float:
+    """Tell the pool that the call which this thread works on reached our own code, and return when it arrived.
 
-
-def mark_reached() -> None:
-    """Tell the pool that the call which this thread works on reached our own code."""
+    That is on the clock of `time.perf_counter`; now, when the call is none of the pool's.
+    """
     task = local.task
-    if task is not None:
-        task.reached = True
+    if task is None:
+        return time.perf_counter()
+    task.reached = True
+    return task.arrived

@@ -6,7 +6,7 @@ ones are not parsed by the one thread that reads from the network.
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, Self
 
 import grpc
 import structlog
@@ -18,8 +18,8 @@ from inference.generation import Generation
 from inference.ledger import RequestKind
 from inference.metrics import Metrics
 from inference.rpc.dispatch import Route
-from inference.rpc.pool import arrived_at, mark_reached
 from inference.rpc.status import Trailers, rich_status
+from inference.rpc.task import reached
 from inference.status import failure_of
 from inference.tokens import TokenGuard
 from inference.tracing import rpc_operation
@@ -40,15 +40,18 @@ class Call(NamedTuple):
 
     headers: Mapping[str, Any]
     request_id: str
-    #: Tells the address that the call comes from.
-    peer: Callable[[], str]
 
 
 class Reply(NamedTuple):
-    """A response, and the generation that made it, if one did."""
+    """The bytes of a response, and the generation that made it, if one did."""
 
-    message: Message
+    response: bytes
     generation: Generation | None = None
+
+    @classmethod
+    def of(cls, message: Message, generation: Generation | None = None) -> Self:
+        """Return the reply with `message`."""
+        return cls(message.SerializeToString(), generation)
 
 
 class Method(NamedTuple):
@@ -91,10 +94,10 @@ class Unary:
         guarded = not guard.open
         ledger = self._metrics.ledger
         tracing, operation = self._plane.tracing, rpc_operation(kind.service, kind.method)
+        now = time.perf_counter
 
         def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
-            arrived = arrived_at() if limited else time.perf_counter()
-            mark_reached()
+            arrived = reached()
             headers = _headers(context)
             request_id = choose_correlation_id(headers)
             correlation_id.set(request_id)
@@ -103,20 +106,19 @@ class Unary:
                 if guarded:
                     guard.check(headers, lambda: _host(context.peer()))
                 if limited:
-                    self._check_worth_starting(context, time.perf_counter() - arrived)
+                    self._check_worth_starting(context, now() - arrived)
                 try:
                     request = parse(data)
                 except DecodeError:
                     raise _undecodable(data) from None
-                message, generation = work(request, Call(headers, request_id, context.peer))
-                response = message.SerializeToString()
+                response, generation = work(request, Call(headers, request_id))
                 if len(response) >= _LARGE_BYTES:
                     self._keep_until_taken(len(response), context)
             except Exception as error:  # noqa: BLE001  # the edge of the process
                 self._abort(kind, error, request_id, context, arrived)
             context.set_trailing_metadata((*self._trailers(generation), ("x-request-id", request_id)))
             code = "OK" if context.is_active() else _code_of_gone(context)
-            ledger.record(kind, code, time.perf_counter() - arrived, request_id)
+            ledger.record(kind, code, now() - arrived, request_id)
             tracing.end(code)
             return response
 

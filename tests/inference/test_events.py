@@ -4,16 +4,19 @@ import json
 import math
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.artifacts import Bundle, Outputs
+from inference.event_lines import lines_of
 from inference.events import MAX_LINE_BYTES, EventLog, PredictionRecord
 from inference.generation import Generation
 from inference.lines import LineWriter
@@ -133,6 +136,55 @@ def test_a_replay_is_marked(tmp_path: Path) -> None:
     log.log.append(_record(shadow=True))
     (event,) = _events(log.finish())
     assert event.shadow
+
+
+def _as_one_object(record: PredictionRecord, track: str) -> bytes:
+    """Return the line that orjson makes of the whole event."""
+    outputs, generation = record.outputs, record.generation
+    classifies = outputs.class_index is not None
+    event = {
+        "event": "prediction",
+        "event_id": record.event_id,
+        "features": record.features,
+        "predictions": [generation.classes[index] for index in outputs.class_index]
+        if classifies
+        else outputs.values,
+        "probabilities": outputs.probabilities if classifies else [],
+        "model": generation.name,
+        "version": generation.version,
+        "digest": generation.digest,
+        "track": track,
+        **({"shadow": True} if record.shadow else {}),
+    }
+    line = {
+        "timestamp": f"{datetime.fromtimestamp(record.answered_at, UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+        "level": "INFO",
+        "logger": "drift-monitoring",
+        "correlation_id": record.correlation_id,
+        "message": orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@given(
+    rows=st.integers(1, 8),
+    regression=st.booleans(),
+    shadow=st.booleans(),
+    texts=st.lists(st.text(max_size=20), min_size=5, max_size=5),
+)
+def test_a_line_is_what_orjson_makes_of_the_whole_event(
+    rows: int, regression: bool, shadow: bool, texts: list[str]
+) -> None:
+    """Constant parts are written once and escaped once; the bytes are those of one object, whatever is in the texts."""
+    record = _record(rows, correlation_id=texts[0], regression=regression, shadow=shadow)
+    generation = replace(
+        record.generation,
+        version=texts[1],
+        name=texts[2],
+        classes=() if regression else (texts[3], texts[4] + "2"),
+    )
+    record = record._replace(generation=generation, event_id=texts[1], answered_at=1_700_000_000.25)
+    assert lines_of(record, texts[4]) == _as_one_object(record, texts[4])
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,12 +1,21 @@
 """Which calls have their messages asked for, and when; the laws of the window."""
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import grpc
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.core import Admission
 from inference.rpc import receiving
-from inference.rpc.receiving import Window, incoming_of
+from inference.rpc.pool import WORK_THREADS, WorkPool
+from inference.rpc.receiving import incoming_of
+from inference.rpc.window import Window
 
 
 class _Call:
@@ -114,3 +123,100 @@ def test_a_message_that_never_comes_cancels_its_call() -> None:
     assert not silent.cancelled
     window.cancel(0)
     assert (silent.cancelled, arrived.cancelled) == (True, False)
+
+
+def _echo(message: bytes, context: grpc.ServicerContext) -> bytes:
+    context.set_trailing_metadata((("told", "all"),))
+    return message
+
+
+def _with_code(message: bytes, context: grpc.ServicerContext) -> bytes:
+    context.set_code(grpc.StatusCode.NOT_FOUND)
+    context.set_details("nobody there")
+    return message
+
+
+def _with_head(message: bytes, context: grpc.ServicerContext) -> bytes:
+    context.send_initial_metadata((("early", "word"),))
+    return message
+
+
+def _uncompressed(message: bytes, context: grpc.ServicerContext) -> bytes:
+    context.disable_next_message_compression()
+    return message
+
+
+def _aborting(message: bytes, context: grpc.ServicerContext) -> bytes:
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, message.decode())
+
+
+def _failing(message: bytes, _context: grpc.ServicerContext) -> bytes:
+    raise ValueError(message)
+
+
+_seen: list[weakref.ref[grpc.ServicerContext]] = []
+
+
+def _noted(message: bytes, context: grpc.ServicerContext) -> bytes:
+    _seen.append(weakref.ref(context))
+    raise ValueError(message)
+
+
+_BEHAVIOURS = (_noted, _echo, _with_code, _with_head, _uncompressed, _aborting, _failing)
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """The behaviours above, by their names."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+        behaviours = {f"/test/{behaviour.__name__}": behaviour for behaviour in _BEHAVIOURS}
+        return grpc.unary_unary_rpc_method_handler(behaviours[details.method])
+
+
+@pytest.fixture
+def channels() -> Iterator[tuple[grpc.Channel, grpc.Channel]]:
+    """Channels to a server on our pool, and to one on the pool that grpcio is made for."""
+    ours, theirs = WorkPool(Admission(8)), ThreadPoolExecutor(4)
+    servers = [grpc.server(pool, handlers=[_Methods()]) for pool in (ours, theirs)]
+    ports = [server.add_insecure_port("127.0.0.1:0") for server in servers]
+    for server in servers:
+        server.start()
+    first, second = (grpc.insecure_channel(f"127.0.0.1:{port}") for port in ports)
+    with first, second:
+        yield first, second
+    for server in servers:
+        server.stop(None).wait()
+    ours.shutdown()
+    theirs.shutdown()
+
+
+def _heard(channel: grpc.Channel, method: str, message: bytes) -> tuple[object, ...]:
+    """Return all that a caller gets to know."""
+    try:
+        response, call = channel.unary_unary(f"/test/{method}").with_call(message, timeout=10)
+    except grpc.RpcError as error:
+        response, call = None, error
+    return response, call.code(), call.details(), call.initial_metadata(), call.trailing_metadata()
+
+
+@pytest.mark.parametrize("behaviour", _BEHAVIOURS)
+@pytest.mark.parametrize("message", [b"", b"hello"])
+def test_a_caller_gets_what_grpcio_itself_would_answer(
+    channels: tuple[grpc.Channel, grpc.Channel], behaviour: Callable[..., bytes], message: bytes
+) -> None:
+    """Sent at once or left to grpcio: response, status, details and metadata are those of its own pool."""
+    ours, theirs = channels
+    assert _heard(ours, behaviour.__name__, message) == _heard(theirs, behaviour.__name__, message)
+
+
+def test_nothing_is_kept_of_a_call_that_failed(channels: tuple[grpc.Channel, grpc.Channel]) -> None:
+    """Its request may be large: it goes with the call, and does not wait for the garbage collector."""
+    _seen.clear()
+    gc.disable()
+    try:
+        for _ in range(20):
+            _heard(channels[0], "_noted", b"")
+        alive = sum(context() is not None for context in _seen)
+        assert alive <= WORK_THREADS  # the last ones may not have let go yet
+    finally:
+        gc.enable()

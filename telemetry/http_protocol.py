@@ -1,0 +1,63 @@
+"""uvicorn as `HttpServer` runs it. Imported at its start, since uvicorn takes as long to import as gRPC."""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from telemetry import http_server
+
+__all__ = ["make_server"]
+
+
+def make_server(app: ASGIApp, most_connections: int | None) -> uvicorn.Server:
+    """Return a server of `app`, which answers 503 to whoever comes with `most_connections` open."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=_Impatient,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=most_connections,
+        )
+    )
+
+
+class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one of two that uvicorn prefers here
+    """Closes a connection on which no request is worked on, and none comes in time.
+
+    One timer a connection, which looks at the clock when it goes off, since a timer a request costs each of them.
+    """
+
+    _since = 0.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as in uvicorn
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._timer = self.loop.call_later(http_server.HEAD_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        waiting = self.cycle is None or self.cycle.response_complete
+        left = (
+            self._since + http_server.HEAD_SECONDS - self.loop.time() if waiting else http_server.HEAD_SECONDS
+        )
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(left, self._look)
