@@ -7,15 +7,9 @@ import sys
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry
 
-from drift.current.source import open_source
-from drift.data.location import local_path
-from drift.data.table import read_reference
 from drift.errors import DriftError, ExitCode
-from drift.monitor import Monitor
-from drift.service.metrics import DriftMetrics
-from drift.service.web import create_app
+from drift.service.service import Service
 from drift.settings import Settings
 from telemetry import (
     HttpServer,
@@ -43,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.critical(str(error))
         return ExitCode.USAGE
     configure_logging(settings.log_level, settings.log_format)
+    logging.getLogger("httpx").setLevel("WARNING")  # it logs every request
     try:
         return _serve(settings)
     except (DriftError, PortInUseError) as error:
@@ -54,37 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(settings: Settings) -> int:
     with StopSignals() as stop:
-        reference = read_reference(local_path(settings.reference_dataset_uri), settings.drift_max_rows)
-        metrics = DriftMetrics(len(reference.rows))
-        registry = CollectorRegistry()
-        registry.register(metrics)
-        source = open_source(settings, reference.schema)
-        monitor = Monitor(reference, source, metrics, min_rows=settings.drift_min_rows)
-        app = create_app(monitor, registry)
-        http = HttpServer(app, host=settings.host, port=settings.port, variable="PORT")
+        service = Service(settings)
+        http = HttpServer(service.app, host=settings.host, port=settings.port, variable="PORT")
         http.start()
-        log.info(
-            "listening",
-            http_port=http.port,
-            features=len(reference.schema.feature_names),
-            prediction=reference.schema.kind,
-            reference_rows=len(reference.rows),
-            reference_total_rows=reference.total_rows,
-        )
-        monitor.warm_up()
-        monitor.refresh()
+        log.info("listening", http_port=http.port)
+        service.monitor.refresh()
         while not stop.wait(settings.drift_evaluation_interval_seconds):
-            monitor.refresh()
-        _stop(monitor, http)
-    return ExitCode.OK
-
-
-def _stop(monitor: Monitor, http: HttpServer) -> None:
-    finished = monitor.stop(EVALUATION_GRACE_SECONDS)
-    http.stop(HTTP_GRACE_SECONDS)
+            service.monitor.refresh()
+        finished = service.stop(EVALUATION_GRACE_SECONDS)
+        http.stop(HTTP_GRACE_SECONDS)
     if finished:
         log.info("stopped")
-        return
+        return ExitCode.OK
     log.warning("stopped, the evaluation under way is abandoned")
     # A thread cannot be ended from outside, and the interpreter would wait for it.
     logging.shutdown()

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from drift.accuracy.accuracy import Accuracy
-from drift.alarm.permutation import Alarm, evaluate_alarm
-from drift.report.evidently_report import run_report
-from drift.rows import Reference, Rows
+from drift.accuracy.realised import realised
+from drift.alarm.persistence import Persistence
+from drift.alarm.verdict import Alarm
+from drift.baseline import Baseline
+from drift.rows import Rows
 from drift.statistics.column import ColumnDrift, Distribution, PredictionDrift
+from drift.statistics.distribution import describe
+from drift.statistics.kernel import compare
 
-__all__ = ["Evaluation", "Outcome", "evaluate", "failed"]
+__all__ = ["Evaluation", "Outcome", "evaluate", "without_verdict"]
 
 
 class Outcome(enum.StrEnum):
@@ -28,8 +32,9 @@ class Evaluation:
 
     `reason` is a sentence, empty when the outcome is `ok`. Without that outcome there is no verdict: `alarm`,
     `dataset_drift`, `drift_share`, `prediction` and `target` are None, and `features` and `distributions` are
-    empty. `rows` counts the current rows, None when they could not be read. `rows_missing` counts rows that the
-    source has and could not give, None where nothing tells. `evaluated_at` is ISO 8601 in UTC.
+    empty. `rows` counts the current rows, None when they could not be read; `reference_rows` is 0 before a reference
+    was read. `rows_missing` counts rows that the source has and could not give, None where nothing tells. `notes`
+    are sentences about what went wrong without preventing a verdict. `evaluated_at` is ISO 8601 in UTC.
     """
 
     outcome: Outcome
@@ -48,53 +53,54 @@ class Evaluation:
     estimated_accuracy: Accuracy | None = None
     realised_accuracy: Accuracy | None = None
     rows_missing: int | None = None
+    notes: tuple[str, ...] = ()
 
 
-def evaluate(reference: Reference, current: Rows | None, *, min_rows: int) -> tuple[Evaluation, bytes | None]:
-    """Return the result and, when there were rows enough, Evidently's page."""
+def evaluate(
+    baseline: Baseline, current: Rows | None, persistence: Persistence, *, min_rows: int
+) -> Evaluation:
+    """Return the result; `persistence` takes in what was found, when there were rows enough."""
     started = time.monotonic()
+    reference_rows = len(baseline.reference.rows)
     count = 0 if current is None else len(current)
     if current is None or count < min_rows:
         reason = f"the window has {count} rows and {min_rows} are needed (DRIFT_MIN_ROWS)"
-        return _without_verdict(Outcome.INSUFFICIENT_DATA, reason, count, reference, started), None
-    alarm = evaluate_alarm(reference, current)
-    report = run_report(reference, current)
-    evaluation = Evaluation(
+        return without_verdict(Outcome.INSUFFICIENT_DATA, reason, count, reference_rows)
+    comparison = compare(baseline.prepared, current)
+    alarm = persistence.update(baseline.calibration.test(current))
+    return Evaluation(
         outcome=Outcome.OK,
         reason="",
         rows=count,
-        reference_rows=len(reference.rows),
+        reference_rows=reference_rows,
         alarm=alarm,
-        dataset_drift=report.dataset_drift,
-        drift_share=report.drift_share,
-        features=report.features,
-        prediction=report.prediction,
+        dataset_drift=comparison.dataset_drift,
+        drift_share=comparison.drift_share,
+        features=comparison.features,
+        prediction=comparison.prediction,
         evaluated_at=_now(),
         duration_seconds=time.monotonic() - started,
+        target=comparison.target,
+        distributions=describe(baseline.prepared, current),
+        estimated_accuracy=baseline.estimator.estimate(current) if baseline.estimator else None,
+        realised_accuracy=realised(current),
     )
-    return evaluation, report.html
 
 
-def failed(reference: Reference, reason: str, started: float) -> Evaluation:
-    """Return the result of an evaluation that began at `started` (monotonic seconds) and did not end well."""
-    return _without_verdict(Outcome.ERROR, reason, None, reference, started)
-
-
-def _without_verdict(
-    outcome: Outcome, reason: str, rows: int | None, reference: Reference, started: float
-) -> Evaluation:
+def without_verdict(outcome: Outcome, reason: str, rows: int | None, reference_rows: int) -> Evaluation:
+    """Return the result of an evaluation that could not be made, and why."""
     return Evaluation(
         outcome=outcome,
         reason=reason,
         rows=rows,
-        reference_rows=len(reference.rows),
+        reference_rows=reference_rows,
         alarm=None,
         dataset_drift=None,
         drift_share=None,
         features=(),
         prediction=None,
         evaluated_at=_now(),
-        duration_seconds=time.monotonic() - started,
+        duration_seconds=0.0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -14,17 +15,34 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from drift.data.location import local_path
+from drift.data.location import parse_location
+from drift.statistics.choice import Methods
 from telemetry import LogFormat
 
 __all__ = ["Settings"]
 
 
 def _readable(location: str) -> str:
-    local_path(location)
+    parse_location(location)
     return location
 
 
+def _methods(text: str) -> str:
+    Methods.parse(text)
+    return text
+
+
+def _http_address(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an address such as https://host:2746")
+    return address
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+KubernetesName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
 Location = Annotated[str, StringConstraints(min_length=1), AfterValidator(_readable)]
 
 
@@ -42,7 +60,7 @@ class Settings(BaseSettings):
         description="Where current rows come from, unless LOKI_BASE_URL is set: a dataset like the reference, or on "
         "a disk the JSON log of the inference service, or a directory of such logs (*.log).",
     )
-    loki_base_url: str | None = Field(
+    loki_base_url: HttpAddress | None = Field(
         default=None,
         validate_default=True,
         description="Base URL of Loki, such as http://loki:3100: current rows are read from it.",
@@ -100,6 +118,11 @@ class Settings(BaseSettings):
         ge=2,
         description="Beyond this many rows, in current or reference, an unbiased random sample is evaluated.",
     )
+    drift_methods: Annotated[str, AfterValidator(_methods)] = Field(
+        default="",
+        description="Methods other than Evidently's defaults, such as feature_3=psi:0.2,prediction=ks (a column, its "
+        "method, perhaps a threshold).",
+    )
     drift_alarm_runs: int = Field(
         default=2,
         ge=1,
@@ -116,6 +139,36 @@ class Settings(BaseSettings):
     )
     drift_history_max_days: float = Field(
         default=90.0, gt=0, allow_inf_nan=False, description="The history keeps evaluations for so many days."
+    )
+    drift_action_webhook_url: HttpAddress | None = Field(
+        default=None,
+        description="Called by POST while an alarm lasts: JSON with model, scopes, p-values and the features that "
+        "spoke.",
+    )
+    drift_action_webhook_secret: SecretStr | None = Field(
+        default=None, description="Signs these calls: HMAC-SHA256 in `webhook-signature` (Standard Webhooks)."
+    )
+    drift_action_argo_url: HttpAddress | None = Field(
+        default=None,
+        description="Base URL of an Argo Server at which a WorkflowTemplate is submitted instead.",
+    )
+    drift_action_argo_namespace: KubernetesName = Field(
+        default="default", description="Namespace of the WorkflowTemplate."
+    )
+    drift_action_argo_template: KubernetesName | None = Field(
+        default=None, description="Name of the WorkflowTemplate."
+    )
+    drift_action_argo_token: SecretStr | None = Field(
+        default=None, description="Bearer token for the Argo Server."
+    )
+    drift_action_argo_token_file: Path | None = Field(
+        default=None, description="File with that token, read anew for each call, as Kubernetes renews it."
+    )
+    drift_action_cooldown_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Time from one action that was taken to the next, a day unless set.",
     )
     host: str = Field(default="0.0.0.0", description="Address that the HTTP port is bound on.")  # noqa: S104
     port: int = Field(default=9000, ge=0, le=65535, description="HTTP port; 0 lets the system choose one.")
@@ -135,6 +188,18 @@ class Settings(BaseSettings):
                 "nothing says where current rows come from: set CURRENT_DATASET_URI or LOKI_BASE_URL"
             )
         return loki
+
+    @model_validator(mode="after")
+    def _one_whole_action(self) -> "Settings":
+        if self.drift_action_webhook_url and self.drift_action_argo_url:
+            raise ValueError("DRIFT_ACTION_WEBHOOK_URL and DRIFT_ACTION_ARGO_URL are both set; choose one")
+        if (self.drift_action_argo_url is None) != (self.drift_action_argo_template is None):
+            raise ValueError("DRIFT_ACTION_ARGO_URL and DRIFT_ACTION_ARGO_TEMPLATE belong together; set both")
+        if self.drift_action_argo_token is not None and self.drift_action_argo_token_file is not None:
+            raise ValueError(
+                "DRIFT_ACTION_ARGO_TOKEN and DRIFT_ACTION_ARGO_TOKEN_FILE are both set; choose one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _limits_leave_room(self) -> "Settings":

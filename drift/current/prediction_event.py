@@ -1,142 +1,112 @@
 """One line of a prediction log, read as the contract says (`protos/inference/v1/event.proto`).
 
-Two forms carry an event: a log line of the logger `drift-monitoring` whose `message` is the event as a JSON
-string, and the event itself as a bare object. Any other JSON object is a normal log line of the service.
+Nearly all lines are as the inference service writes them, and are read by two typed decoders whose types are the
+checks: number and kind of the features too. Whatever these refuse is read again by `unusual_event`, with
+patience: it finds events in wrappings, in other forms of the same values, or the reason why a line does not count.
 """
 
-import enum
-import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-import numpy as np
-import orjson
+import msgspec
 
-from drift.rows import Features, Predictions, Schema, as_number
+from drift.current.event_filter import EventFilter, SkipReason
+from drift.current.unusual_event import read_unusual
+from drift.current.wrapped_line import EVENT_LOGGER
+from drift.rows import Schema
 
-__all__ = ["EVENT_LOGGER", "PredictedRows", "SkipReason", "parse_line"]
+__all__ = ["EventFilter", "EventReader", "PredictionEvent", "SkipReason"]
 
-EVENT_LOGGER: Final = "drift-monitoring"
+#: Labels remembered in their one form; a model with more classes is read a little slower.
+_REMEMBERED_LABELS: Final = 10_000
 
-#: What a feature may be in JSON; null stands for a missing one.
-_NUMBERS: Final = frozenset({int, float, type(None)})
-_TEXTS: Final = frozenset({str, type(None)})
-
-
-class SkipReason(enum.StrEnum):
-    """Why a line was not counted; the values of the label `reason`."""
-
-    NOT_JSON = "not_json"
-    MALFORMED_EVENT = "malformed_event"
-    WRONG_FEATURE_COUNT = "wrong_feature_count"
-    DUPLICATE = "duplicate"
-    SHADOW = "shadow"
-    OTHER_TRACK = "other_track"
-    OUTSIDE_WINDOW = "outside_window"
+_Row = TypeVar("_Row")
+_Output = TypeVar("_Output")
 
 
-@dataclass(frozen=True, slots=True)
-class PredictedRows:
-    """The rows of one event. `timestamp` is in seconds since 1970, None when the line has none."""
+class _Line(msgspec.Struct, gc=False):
+    """A log line, as far as it matters here."""
 
+    logger: str = ""
+    message: str = ""
+    timestamp: datetime | None = None
+
+
+class PredictionEvent(msgspec.Struct, Generic[_Row, _Output], gc=False):
+    """One event: `features` has a tuple for each row, `predictions` a label in its one form, or a number.
+
+    `timestamp` is in seconds since 1970, None when the line has none.
+    """
+
+    event: str
     event_id: str
-    part: int
-    timestamp: float | None
-    features: Features
-    predictions: Predictions
+    features: list[_Row]
+    predictions: list[_Output]
+    probabilities: list[list[float]] = []
+    model: str | None = None
+    version: str | None = None
+    track: str | None = None
+    part: int | None = None
+    shadow: bool = False
+    timestamp: float | None = None
 
 
-class _Skip(Exception):  # noqa: N818 - not an error: the way out of parsing with a reason
-    def __init__(self, reason: SkipReason) -> None:
-        self.reason = reason
+class EventReader:
+    """Reads lines of events whose rows have the shape of `schema`."""
 
+    def __init__(self, schema: Schema, event_filter: EventFilter) -> None:
+        self._schema, self._filter = schema, event_filter
+        texts = schema.categories or ((),) * len(schema.feature_names)
+        row: Any = tuple[tuple[Any, ...](str | None if known else float | None for known in texts)]  # type: ignore[misc]
+        output: Any = float if schema.kind == "number" else str | int | float
+        self._decode_line = msgspec.json.Decoder(_Line).decode
+        self._decode_event = msgspec.json.Decoder(PredictionEvent[row, output]).decode
+        self._selective = event_filter != EventFilter()
+        self._labels: dict[object, str] = {}
 
-def parse_line(line: bytes, schema: Schema, track: str | None) -> PredictedRows | SkipReason | None:
-    """Read one line: rows, or why they are skipped, or None for a normal log line. Raises nothing."""
-    try:
-        record = orjson.loads(line)
-        if not isinstance(record, dict):
-            return SkipReason.NOT_JSON
-        event = _find_event(record)
-        return None if event is None else _read_event(event, record.get("timestamp"), schema, track)
-    except orjson.JSONDecodeError:
-        return SkipReason.NOT_JSON
-    except _Skip as skip:
-        return skip.reason
-
-
-def _find_event(record: dict[str, Any]) -> dict[str, Any] | None:
-    event: object = record
-    if record.get("logger") == EVENT_LOGGER:
-        message = record.get("message")
-        if not isinstance(message, str) or not message.lstrip().startswith("{"):
-            return None
+    def read(self, line: bytes | str) -> PredictionEvent[Any, Any] | SkipReason | None:
+        """Return the event, or why it is skipped, or None for a normal log line. Raises nothing."""
         try:
-            event = orjson.loads(message)
-        except ValueError:  # not JSON, or (lone surrogates) not even UTF-8
-            raise _Skip(SkipReason.MALFORMED_EVENT) from None
-    elif "event_id" not in record:
-        return None
-    if not isinstance(event, dict) or event.get("event") != "prediction":
-        return None
-    return event
+            record = self._decode_line(line)
+            event = self._decode_event(record.message)
+        except (ValueError, RecursionError):
+            return self._read_unusual(line)
+        rows = len(event.features)
+        whole = rows and rows == len(event.predictions) and event.event_id
+        if not whole or event.event != "prediction" or record.logger != EVENT_LOGGER:
+            return self._read_unusual(line)
+        if event.shadow or self._selective:
+            refusal = self._filter.refusal(event.track, event.model, event.version, event.shadow)
+            if refusal is not None:
+                return refusal
+        moment = record.timestamp
+        if moment is None:
+            event.timestamp = None
+        else:
+            event.timestamp = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return self._with_labels(event)
 
+    def _read_unusual(self, line: bytes | str) -> PredictionEvent[Any, Any] | SkipReason | None:
+        found = read_unusual(line, self._schema, self._filter)
+        if found is None or isinstance(found, SkipReason):
+            return found
+        return self._with_labels(PredictionEvent(event="prediction", **found._asdict()))
 
-def _read_event(event: dict[str, Any], timestamp: object, schema: Schema, track: str | None) -> PredictedRows:
-    if event.get("shadow") is True:
-        raise _Skip(SkipReason.SHADOW)
-    if track is not None and event.get("track") != track:
-        raise _Skip(SkipReason.OTHER_TRACK)
-    event_id, part = event.get("event_id"), event.get("part", 0)
-    if not isinstance(event_id, str) or not event_id or not isinstance(part, int):
-        raise _Skip(SkipReason.MALFORMED_EVENT)
-    features = _read_features(event.get("features"), schema)
-    predictions = event.get("predictions")
-    if not isinstance(predictions, list) or len(predictions) != len(features):
-        raise _Skip(SkipReason.MALFORMED_EVENT)
-    try:
-        values = schema.predictions(predictions)
-    except (ValueError, OverflowError):
-        raise _Skip(SkipReason.MALFORMED_EVENT) from None
-    return PredictedRows(event_id, part, _read_timestamp(timestamp), features, values)
-
-
-def _read_features(rows: object, schema: Schema) -> Features:
-    width = len(schema.feature_names)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
-        raise _Skip(SkipReason.MALFORMED_EVENT)
-    if any(len(row) != width for row in rows):
-        raise _Skip(SkipReason.WRONG_FEATURE_COUNT)
-    if {type(value) for row in rows for value in row} <= _NUMBERS and not schema.category_places:
+    def _with_labels(self, event: PredictionEvent[Any, Any]) -> PredictionEvent[Any, Any] | SkipReason:
+        """Bring the predictions into the form that equal labels share."""
+        if self._schema.kind == "number":
+            return event
+        known = self._labels
         try:
-            return np.array(rows, dtype=np.float64)  # null becomes NaN
-        except OverflowError:
-            raise _Skip(SkipReason.MALFORMED_EVENT) from None
-    columns = [_read_column(place, cells, schema) for place, cells in enumerate(zip(*rows, strict=True))]
-    return np.stack(columns, axis=1)
-
-
-def _read_column(place: int, cells: tuple[Any, ...], schema: Schema) -> Features:
-    """Read one feature of an event that has texts, or of a model that does."""
-    types = {type(cell) for cell in cells}
-    if schema.categories and schema.categories[place]:
-        if types <= _TEXTS:
-            return schema.codes(place, cells)
-    elif types <= _NUMBERS | _TEXTS:
-        try:
-            # The reference has numbers only, so these are categories such as "1" and "2".
-            return np.array([math.nan if cell is None else as_number(cell) for cell in cells], np.float64)
-        except (ValueError, OverflowError):
-            pass
-    raise _Skip(SkipReason.MALFORMED_EVENT)
-
-
-def _read_timestamp(text: object) -> float | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+            event.predictions = [known[value] for value in event.predictions]
+        except KeyError:
+            try:
+                labels = self._schema.predictions(event.predictions).tolist()
+            except ValueError:
+                return SkipReason.MALFORMED_EVENT
+            if len(known) < _REMEMBERED_LABELS:
+                pairs = zip(event.predictions, labels, strict=True)
+                # Texts only: to a dict 1 and 1.0 are the same, and their texts may not be.
+                known.update((value, label) for value, label in pairs if isinstance(value, str))
+            event.predictions = labels
+        return event

@@ -1,17 +1,24 @@
 """Where current rows come from, behind one small interface."""
 
 from collections import Counter
-from pathlib import Path
-from typing import Protocol
+from pathlib import PurePath
+from typing import Final, Protocol
 
-from drift.current.prediction_event import SkipReason
+from drift.current.event_filter import EventFilter, SkipReason
+from drift.current.intake import Intake
+from drift.current.loki.access import Access
+from drift.current.loki.client import LokiClient
+from drift.current.loki.loki_log import LokiLog
 from drift.current.prediction_log import PredictionLog
-from drift.data.location import local_path
+from drift.data.location import local_path, parse_location
 from drift.data.table import read_current
 from drift.rows import Rows, Schema
 from drift.settings import Settings
 
-__all__ = ["CsvFile", "CurrentSource", "open_source"]
+__all__ = ["CurrentSource", "Dataset", "open_source"]
+
+#: What a dataset's name ends in, perhaps with `.gz` behind; all else on a disk is a log.
+_DATASETS: Final = frozenset({".csv", ".parquet", ".pq"})
 
 
 class CurrentSource(Protocol):
@@ -31,36 +38,64 @@ class CurrentSource(Protocol):
         """How many rows of the last window the source has and could not give, None where nothing tells."""
 
 
-class CsvFile:
-    """A CSV file of the shape of the reference, read anew each time. It has no times: all rows count."""
+class Dataset:
+    """A dataset of the shape of the reference, read anew each time. It has no times: all rows count."""
 
-    def __init__(self, path: Path, schema: Schema, *, max_rows: int) -> None:
-        self._path, self._schema, self._max_rows = path, schema, max_rows
+    def __init__(self, location: str, schema: Schema, *, max_rows: int) -> None:
+        self._location, self._schema, self._max_rows = location, schema, max_rows
 
     def read(self, now: float) -> Rows | None:  # noqa: ARG002 - a source with times needs it
-        """Return the rows of the file, sampled when there are many. Raises `DatasetError`."""
-        return read_current(self._path, self._schema, self._max_rows)
+        """Return the rows of the dataset, sampled when there are many. Raises `DriftError`."""
+        return read_current(self._location, self._schema, self._max_rows)
 
     def take_skipped(self) -> Counter[SkipReason]:
-        """Return nothing: a CSV is taken as a whole or refused."""
+        """Return nothing: a dataset is taken as a whole or refused."""
         return Counter()
 
     @property
     def rows_missing(self) -> int | None:
-        """Nothing: all rows of a file are there."""
+        """Nothing: all rows of a dataset are there."""
         return 0
 
 
 def open_source(settings: Settings, schema: Schema) -> CurrentSource:
-    """Return the source that `CURRENT_DATASET_URI` names; it need not exist yet."""
-    assert settings.current_dataset_uri is not None
-    path = local_path(settings.current_dataset_uri)
-    if path.suffix.lower() == ".csv":
-        return CsvFile(path, schema, max_rows=settings.drift_max_rows)
+    """Return Loki if the settings have one, else the dataset or log of `CURRENT_DATASET_URI`.
+
+    Nothing is opened yet, and it need not exist. Raises `LokiError` for an address that none can have.
+    """
+    chosen = EventFilter(settings.current_track, settings.current_model, settings.current_version)
+    if settings.loki_base_url is not None:
+        return _loki(settings, schema, chosen)
+    location = settings.current_dataset_uri
+    assert location is not None
+    if _is_dataset(location):
+        return Dataset(location, schema, max_rows=settings.drift_max_rows)
     return PredictionLog(
-        path,
+        local_path(location),
         schema,
         range_seconds=settings.current_range_minutes * 60,
         max_rows=settings.drift_max_rows,
-        track=settings.current_track,
+        event_filter=chosen,
     )
+
+
+def _loki(settings: Settings, schema: Schema, chosen: EventFilter) -> LokiLog:
+    assert settings.loki_base_url is not None
+    access = Access(
+        settings.loki_base_url,
+        tenant_id=settings.loki_tenant_id,
+        username=settings.loki_username,
+        password=settings.loki_password.get_secret_value() if settings.loki_password else None,
+        token=settings.loki_token.get_secret_value() if settings.loki_token else None,
+    )
+    range_seconds = settings.loki_range_minutes * 60
+    intake = Intake(schema, chosen, range_seconds=range_seconds, max_rows=settings.drift_max_rows)
+    return LokiLog(LokiClient(access), settings.loki_query, intake, range_seconds=range_seconds)
+
+
+def _is_dataset(location: str) -> bool:
+    """Whether a location is a dataset: what its name says, and anything that is not on a disk."""
+    found = parse_location(location)
+    path = PurePath(found.name.lower())
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    return found.store is not None or suffix in _DATASETS

@@ -9,14 +9,25 @@ rows in memory, however many pass.
 """
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drift.rows import Rows
 
-__all__ = ["Window"]
+__all__ = ["SAMPLE_SEED", "Window"]
+
+#: Seed of every sample of rows, so that the same data give the same result.
+SAMPLE_SEED: Final = 20020106
+#: Rows looked at together for those that may still be sampled.
+_CHUNK_ROWS: Final = 4096
+#: Rows may become so many times more before the window is tidied: more often costs time, less often memory.
+_GROWTH: Final = 1.5
+#: Small blocks are joined when they are so many.
+_MAX_BLOCKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,14 @@ class _Block:
 
     def take(self, index: NDArray[np.intp]) -> "_Block":
         return _Block(self.timestamps[index], self.priorities[index], self.rows.take(index))
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence["_Block"]) -> "_Block":
+        return cls(
+            np.concatenate([block.timestamps for block in blocks]),
+            np.concatenate([block.priorities for block in blocks]),
+            Rows.concatenate([block.rows for block in blocks]),
+        )
 
 
 class Window:
@@ -56,45 +75,71 @@ class Window:
         self._held += count
         if self._held > self._compact_above:
             self._compact(self._latest)
-            # Doubling keeps the work per row constant.
-            self._compact_above = 2 * max(self._capacity, self._held)
+            # Growing by a share keeps the work per row constant.
+            self._compact_above = max(2 * self._capacity, int(_GROWTH * self._held))
 
     def sample(self, now: float) -> Rows | None:
         """Return the rows of the window that ends at `now`, in order of time; None when there are none."""
-        block = self._compact(now)
-        if block is None or not len(block):
+        self._compact(now)
+        if not self._held:
             return None
-        if len(block) > self._capacity:
-            lowest = np.argpartition(block.priorities, self._capacity)[: self._capacity]
-            block = block.take(lowest)
-        return block.take(np.argsort(block.timestamps, kind="stable")).rows
+        timestamps, priorities = self._order()
+        chosen = np.arange(self._held)
+        if self._held > self._capacity:
+            chosen = np.argpartition(priorities, self._capacity)[: self._capacity]
+            chosen.sort()
+        taken = [block.rows for block in _taken(self._blocks, chosen)]
+        return Rows.concatenate(taken).take(np.argsort(timestamps[chosen], kind="stable"))
 
-    def _compact(self, now: float) -> _Block | None:
-        if not self._blocks:
-            return None
-        block = _Block(
+    def _order(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the timestamps and priorities of all rows, in the order of the blocks."""
+        return (
             np.concatenate([block.timestamps for block in self._blocks]),
             np.concatenate([block.priorities for block in self._blocks]),
-            Rows.concatenate([block.rows for block in self._blocks]),
         )
-        block = block.take(np.flatnonzero(block.timestamps >= now - self._range_seconds))
-        if len(block) > self._capacity:
-            block = block.take(_undominated(block, self._capacity))
-        self._blocks, self._held = [block], len(block)
-        return block
+
+    def _compact(self, now: float) -> None:
+        """Forget what is too old or can never be sampled again, block by block: all at once would need twice as much."""
+        if not self._blocks:
+            return
+        timestamps, priorities = self._order()
+        kept = np.flatnonzero(timestamps >= now - self._range_seconds)
+        if len(kept) > self._capacity:
+            kept = kept[_undominated(timestamps[kept], priorities[kept], self._capacity)]
+            kept.sort()
+        self._blocks = _taken(self._blocks, kept)
+        self._held = len(kept)
 
 
-def _undominated(block: _Block, capacity: int) -> NDArray[np.intp]:
+def _taken(blocks: list[_Block], index: NDArray[np.intp]) -> list[_Block]:
+    """Return the rows at `index` (ascending, over all blocks), in at most `_MAX_BLOCKS` blocks."""
+    ends = np.cumsum([len(block) for block in blocks])
+    parts = np.split(index, np.searchsorted(index, ends[:-1]))
+    taken = [
+        block.take(part - (end - len(block))) if len(part) < len(block) else block
+        for block, part, end in zip(blocks, parts, ends, strict=True)
+        if len(part)
+    ]
+    return taken if len(taken) <= _MAX_BLOCKS else [_Block.concatenate(taken)]
+
+
+def _undominated(
+    timestamps: NDArray[np.float64], priorities: NDArray[np.float64], capacity: int
+) -> NDArray[np.intp]:
     """Return the rows that may still be sampled: fewer than `capacity` lower priorities outlive them."""
-    newest_first = np.lexsort((block.priorities, -block.timestamps))
-    lowest: list[float] = []  # negated, so that the heap's head is the highest of the lowest
-    kept = []
-    for index, priority in zip(newest_first.tolist(), block.priorities[newest_first].tolist(), strict=True):
-        if len(lowest) < capacity:
-            heapq.heappush(lowest, -priority)
-        elif priority < -lowest[0]:
-            heapq.heapreplace(lowest, -priority)
-        else:
-            continue
-        kept.append(index)
-    return np.array(kept, dtype=np.intp)
+    newest_first = np.lexsort((priorities, -timestamps))
+    priorities = priorities[newest_first]
+    lowest: list[float] = (-priorities[:capacity]).tolist()  # negated: the head is the highest of the lowest
+    heapq.heapify(lowest)
+    kept = [np.arange(min(capacity, len(priorities)))]
+    for start in range(capacity, len(priorities), _CHUNK_ROWS):
+        chunk = priorities[start : start + _CHUNK_ROWS]
+        # Most rows are above what is highest now, and it only falls.
+        places = np.flatnonzero(chunk < -lowest[0])
+        below = [
+            place
+            for place, priority in zip(places.tolist(), chunk[places].tolist(), strict=True)
+            if priority < -heapq.heappushpop(lowest, -priority)
+        ]
+        kept.append(start + np.array(below, dtype=np.intp))
+    return newest_first[np.concatenate(kept)]

@@ -1,15 +1,71 @@
-"""Where a dataset or log is stored: today a local path, written plainly or as a `file://` URI."""
+"""Where a dataset or log is stored: a path, or a URI of a file or of an object in a store."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from drift.errors import UnsupportedLocationError
+from drift.errors import InvalidLocationError, UnsupportedLocationError
 
-__all__ = ["local_path"]
+__all__ = ["Location", "StoreName", "local_path", "parse_location"]
+
+StoreName = Literal["s3", "gs", "az"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:\data` is a path
+
+#: Other names of the same stores, which other tools write.
+_STORES: Final[dict[str, StoreName]] = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A file (`store` is None, `name` is its path), or the object `name` in a `bucket` of a store.
+
+    As text it is what people may see: without user, password and query, which are not kept.
+    """
+
+    store: StoreName | None
+    bucket: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The path of a file."""
+        return Path(self.name)
+
+    def __str__(self) -> str:
+        return self.name if self.store is None else f"{self.store}://{self.bucket}/{self.name}"
+
+
+def parse_location(text: str) -> Location:
+    """Return the location that `text` names: a path, or a URI of file, s3, gs or az.
+
+    Names of objects are taken literally, `%20` as well, as the stores' own tools take them. Raises
+    `UnsupportedLocationError`.
+    """
+    scheme = _SCHEME.match(text)
+    if scheme is None or scheme.group(1).lower() == "file":
+        return Location(None, "", str(local_path(text)))
+    known = scheme.group(1).lower()
+    if known not in _STORES:
+        reason = "is neither a path nor a URI of file://, s3://, gs:// or az://"
+        raise InvalidLocationError(f"{scheme.group(1)}://…", reason, "copy the data to one of these")
+    authority, _, name = text[scheme.end() :].partition("?")[0].partition("/")
+    found = Location(_STORES[known], authority.rpartition("@")[2], name)
+    if not found.bucket or not name.strip("/") or name.endswith("/"):
+        raise InvalidLocationError(
+            str(found), "names no object in a bucket", f"write {found.store}://BUCKET/PATH/TO/DATASET.csv"
+        )
+    return found
 
 
 def local_path(location: str) -> Path:
@@ -21,5 +77,5 @@ def local_path(location: str) -> Path:
         raise UnsupportedLocationError(scheme.group(1))
     parts = urlsplit(location)
     if parts.netloc not in ("", "localhost"):
-        raise UnsupportedLocationError(f"file://{parts.netloc}")
+        raise UnsupportedLocationError(f"file://{parts.netloc.rpartition('@')[2]}")
     return Path(url2pathname(parts.path))

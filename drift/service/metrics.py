@@ -6,14 +6,15 @@ without a verdict leaves them as they were; `drift_monitor_last_run_timestamp` t
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from drift.current.prediction_event import SkipReason
+from drift.alarm.verdict import SCOPES
+from drift.current.event_filter import SkipReason
 from drift.evaluation import Evaluation, Outcome
 from drift.statistics.column import ColumnDrift
 
@@ -23,11 +24,15 @@ __all__ = ["DriftMetrics"]
 class DriftMetrics(Collector):
     """Collects the metrics of one monitor; register it with a `CollectorRegistry`."""
 
-    def __init__(self, reference_rows: int) -> None:
+    def __init__(self, actions: Callable[[], Mapping[str, int]] = dict) -> None:
+        """`actions` tells how often an action on an alarm had which outcome."""
+        self._actions = actions
         self._lock = threading.Lock()
-        self._reference_rows = reference_rows
+        self._reference_rows = 0
         self._current_rows = 0
+        self._rows_missing: int | None = None
         self._verdict: Evaluation | None = None
+        self._cross_check: float | None = None
         self._runs = Counter(dict.fromkeys(Outcome, 0))
         self._skipped = Counter(dict.fromkeys(SkipReason, 0))
 
@@ -36,21 +41,41 @@ class DriftMetrics(Collector):
         with self._lock:
             self._runs[evaluation.outcome] += 1
             self._skipped.update(skipped)
+            self._reference_rows = evaluation.reference_rows or self._reference_rows
             if evaluation.rows is not None:
-                self._current_rows = evaluation.rows
+                self._current_rows, self._rows_missing = evaluation.rows, evaluation.rows_missing
             if evaluation.outcome is Outcome.OK:
                 self._verdict = evaluation
+
+    def record_cross_check(self, difference: float) -> None:
+        """Take in by how much our statistics differ from Evidently's on one sample, relative to the larger."""
+        with self._lock:
+            self._cross_check = difference
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family, those without samples too."""
         with self._lock:
             verdict, current_rows = self._verdict, self._current_rows
+            reference_rows, missing = self._reference_rows, self._rows_missing
+            cross_check = self._cross_check
             runs, skipped = dict(self._runs), dict(self._skipped)
         yield from _dataset(verdict)
         yield from _prediction(verdict)
         yield from _features(verdict.features if verdict else ())
-        yield _alarm(verdict)
-        yield from _service(verdict, current_rows, self._reference_rows)
+        yield from _target(verdict.target if verdict else None)
+        yield from _alarm(verdict)
+        yield from _accuracy(verdict)
+        yield from _service(verdict, current_rows, reference_rows)
+        yield _gauge(
+            "drift_monitor_rows_missing",
+            "Rows of the window that Loki counts and did not give.",
+            missing,
+        )
+        yield _gauge(
+            "drift_monitor_cross_check_difference",
+            "Largest relative difference between our statistics and Evidently's on the last report's sample.",
+            cross_check,
+        )
         counts = CounterMetricFamily("drift_monitor_runs", "Evaluations, by outcome.", labels=["outcome"])
         for outcome, count in runs.items():
             counts.add_metric([outcome], count)
@@ -61,6 +86,12 @@ class DriftMetrics(Collector):
         for reason, count in skipped.items():
             lines.add_metric([reason], count)
         yield lines
+        done = CounterMetricFamily(
+            "drift_monitor_actions", "Actions on a lasting alarm, by outcome.", labels=["outcome"]
+        )
+        for name, count in self._actions().items():
+            done.add_metric([name], count)
+        yield done
 
 
 def _gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:
@@ -131,17 +162,52 @@ def _features(features: tuple[ColumnDrift, ...]) -> Iterator[Metric]:
     yield from (status, score, severity, info)
 
 
-def _alarm(verdict: Evaluation | None) -> Metric:
-    family = GaugeMetricFamily(
+def _target(target: ColumnDrift | None) -> Iterator[Metric]:
+    yield _gauge(
+        "evidently_target_drift_status",
+        "1 when Evidently calls the targets drifted; only where labels of current rows have come.",
+        target.drifted if target else None,
+    )
+    yield _gauge(
+        "evidently_target_drift_score",
+        "Evidently's statistic of the targets: p-value up to 1000 reference rows, distance above.",
+        target.statistic if target else None,
+    )
+
+
+def _alarm(verdict: Evaluation | None) -> Iterator[Metric]:
+    raised = GaugeMetricFamily(
         "drift_monitor_alarm",
-        "1 when the calibrated test says that the data changed (1 % false alarms a window).",
+        "1 when the calibrated test has said in enough evaluations in a row that the data changed.",
+        labels=["scope"],
+    )
+    p_values = GaugeMetricFamily(
+        "drift_monitor_alarm_p_value",
+        "How likely so large a difference is when nothing changed, in the last evaluation.",
         labels=["scope"],
     )
     if verdict is not None and verdict.alarm is not None:
-        family.add_metric(["features"], verdict.alarm.features)
-        family.add_metric(["prediction"], verdict.alarm.prediction)
-        family.add_metric(["any"], verdict.alarm.any)
-    return family
+        for scope in (*SCOPES, "any"):
+            raised.add_metric([scope], getattr(verdict.alarm, scope))
+        for scope, p_value in verdict.alarm.p_values.items():
+            p_values.add_metric([scope], p_value)
+    yield from (raised, p_values)
+
+
+def _accuracy(verdict: Evaluation | None) -> Iterator[Metric]:
+    estimated = "Accuracy of the window by the model's own probabilities, calibrated on the reference"
+    realised = "Accuracy of the rows of the window whose labels have come"
+    for name, what, accuracy in (
+        ("estimated", estimated, verdict.estimated_accuracy if verdict else None),
+        ("realised", realised, verdict.realised_accuracy if verdict else None),
+    ):
+        for suffix, bound, part in (
+            ("", "", "value"),
+            ("_low", ", lower end of its 95 % interval", "low"),
+            ("_high", ", upper end of its 95 % interval", "high"),
+        ):
+            value = None if accuracy is None else getattr(accuracy, part)
+            yield _gauge(f"drift_monitor_{name}_accuracy{suffix}", f"{what}{bound}.", value)
 
 
 def _service(verdict: Evaluation | None, current_rows: int, reference_rows: int) -> Iterator[Metric]:

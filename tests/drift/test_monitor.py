@@ -8,59 +8,76 @@ from collections.abc import Callable, Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from drift.current.prediction_event import SkipReason
-from drift.errors import PredictionLogError, ShuttingDownError
-from drift.evaluation import Outcome
-from drift.monitor import Monitor, Status
+from drift.baseline import Baseline, make_baseline
+from drift.current.event_filter import SkipReason
+from drift.errors import DriftError, PredictionLogError, ShuttingDownError
+from drift.evaluation import Evaluation, Outcome
+from drift.inputs import Current
+from drift.monitor import Evidence, Monitor, Status
 from drift.rows import Reference, Rows
 from drift.service.metrics import DriftMetrics
+from drift.statistics.choice import Methods
 
 IrisRows = Callable[..., Rows]
 
 
-class ScriptedSource:
-    """A source that answers from a list; an error in it is raised. `gate` holds a read back while cleared."""
+class ScriptedInputs:
+    """Inputs that answer from a list; an error in it is raised. `gate` holds a read back while cleared."""
 
     def __init__(self, *answers: Rows | Exception | None) -> None:
         self.answers = list(answers)
+        self.base: Baseline | DriftError | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.reads = 0
 
-    def read(self, now: float) -> Rows | None:  # noqa: ARG002
+    def baseline(self) -> tuple[Baseline, tuple[str, ...]]:
+        """Give the baseline, with a note."""
+        if isinstance(self.base, DriftError):
+            raise self.base
+        assert self.base is not None
+        return self.base, ("a note",)
+
+    def current(self, baseline: Baseline, now: float) -> Current:  # noqa: ARG002
         """Give the next answer."""
         self.reads += 1
         assert self.gate.wait(20)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
-
-    def take_skipped(self) -> Counter[SkipReason]:
-        """Skip two lines, each time."""
-        return Counter({SkipReason.SHADOW: 2})
+        return Current(answer, 3)
 
 
-Build = Callable[[ScriptedSource], Monitor]
+Build = Callable[[ScriptedInputs], Monitor]
 
 
 @pytest.fixture
-def metrics(reference: Reference) -> DriftMetrics:
-    return DriftMetrics(len(reference.rows))
+def metrics() -> DriftMetrics:
+    return DriftMetrics()
+
+
+@pytest.fixture(scope="module")
+def baseline(reference: Reference) -> Baseline:
+    return make_baseline(reference, Methods())
 
 
 @pytest.fixture
-def build(reference: Reference, metrics: DriftMetrics) -> Iterator[Build]:
-    """A function that makes a monitor of a source; all of them are stopped in the end."""
-    made: list[tuple[Monitor, ScriptedSource]] = []
+def build(baseline: Baseline, metrics: DriftMetrics) -> Iterator[Build]:
+    """A function that makes a monitor of inputs; all of them are stopped in the end."""
+    made: list[tuple[Monitor, ScriptedInputs]] = []
 
-    def make(source: ScriptedSource) -> Monitor:
-        made.append((Monitor(reference, source, metrics, min_rows=50), source))
-        return made[-1][0]
+    def make(inputs: ScriptedInputs) -> Monitor:
+        def take(evaluation: Evaluation, _evidence: Evidence | None) -> None:
+            metrics.record(evaluation, Counter({SkipReason.SHADOW: 2}))
+
+        inputs.base = inputs.base or baseline
+        monitor = Monitor(inputs, min_rows=50, alarm_runs=2, listener=take)  # type: ignore[arg-type]
+        made.append((monitor, inputs))
+        return monitor
 
     yield make
-    for monitor, source in made:
-        source.gate.set()
+    for monitor, inputs in made:
+        inputs.gate.set()
         assert monitor.stop(20)
 
 
@@ -78,17 +95,17 @@ def value(metrics: DriftMetrics, name: str) -> float | None:
 
 def test_refreshes_join_the_evaluation_under_way(build: Build, iris_rows: IrisRows) -> None:
     """Who asks during an evaluation gets its result; who asks later gets a new one."""
-    source = ScriptedSource(iris_rows(60, seed=1), None)
-    monitor = build(source)
-    source.gate.clear()
+    inputs = ScriptedInputs(iris_rows(60, seed=1), None)
+    monitor = build(inputs)
+    inputs.gate.clear()
     first, second = monitor.refresh(), monitor.refresh()
     assert first is second
     assert monitor.health().evaluating
-    source.gate.set()
+    inputs.gate.set()
     assert first.result(60).outcome is Outcome.OK
-    assert source.reads == 1
+    assert inputs.reads == 1
     assert monitor.refresh().result(60).outcome is Outcome.INSUFFICIENT_DATA
-    assert source.reads == 2
+    assert inputs.reads == 2
 
 
 def test_without_a_verdict_there_are_no_samples_of_it(metrics: DriftMetrics) -> None:
@@ -102,7 +119,9 @@ def test_without_a_verdict_there_are_no_samples_of_it(metrics: DriftMetrics) -> 
 
 def test_too_few_rows_keep_the_last_verdict(build: Build, metrics: DriftMetrics, iris_rows: IrisRows) -> None:
     """A quiet hour after an alarm leaves the alarm and its age in the metrics, and says that it waits."""
-    monitor = build(ScriptedSource(iris_rows(100, seed=2, shift=1.0), iris_rows(49, seed=3)))
+    shifted = iris_rows(100, seed=2, shift=1.0)
+    monitor = build(ScriptedInputs(shifted, shifted, iris_rows(49, seed=3)))
+    monitor.refresh().result(60)
     assert monitor.refresh().result(60).alarm is not None
     timestamp = value(metrics, "drift_monitor_last_run_timestamp")
     assert monitor.health().status is Status.OK
@@ -113,13 +132,13 @@ def test_too_few_rows_keep_the_last_verdict(build: Build, metrics: DriftMetrics,
     assert value(metrics, 'drift_monitor_alarm{scope="any"}') == 1
     assert value(metrics, "drift_monitor_last_run_timestamp") == timestamp
     assert value(metrics, "drift_monitor_current_row_count") == 49
-    assert value(metrics, 'drift_monitor_skipped_lines_total{reason="shadow"}') == 4
+    assert value(metrics, 'drift_monitor_skipped_lines_total{reason="shadow"}') == 6
 
 
 def test_a_source_that_fails_and_recovers(build: Build, metrics: DriftMetrics, iris_rows: IrisRows) -> None:
     """The status says why and since when, keeps its start while it lasts, and ends with the next success."""
     broken = PredictionLogError("/logs/a.log", "permission denied")
-    monitor = build(ScriptedSource(broken, broken, iris_rows(60, seed=1)))
+    monitor = build(ScriptedInputs(broken, broken, iris_rows(60, seed=1)))
     assert monitor.refresh().result(60).outcome is Outcome.ERROR
     health = monitor.health()
     assert health.status is Status.FAILING
@@ -135,7 +154,7 @@ def test_a_source_that_fails_and_recovers(build: Build, metrics: DriftMetrics, i
 
 def test_a_defect_is_an_outcome_too(build: Build) -> None:
     """An exception that nobody foresaw ends an evaluation, not the service."""
-    monitor = build(ScriptedSource(ZeroDivisionError("boom"), None))
+    monitor = build(ScriptedInputs(ZeroDivisionError("boom"), None))
     evaluation = monitor.refresh().result(60)
     assert evaluation.outcome is Outcome.ERROR
     assert "boom" in evaluation.reason
@@ -144,16 +163,16 @@ def test_a_defect_is_an_outcome_too(build: Build) -> None:
 
 def test_stopping_does_not_wait_for_ever(build: Build) -> None:
     """An evaluation that does not end in time is reported, and no new one begins."""
-    source = ScriptedSource(None)
-    monitor = build(source)
-    source.gate.clear()
+    inputs = ScriptedInputs(None)
+    monitor = build(inputs)
+    inputs.gate.clear()
     running = monitor.refresh()
     started = time.monotonic()
     assert not monitor.stop(0.2)
     assert time.monotonic() - started < 2
     with pytest.raises(ShuttingDownError):
         monitor.refresh()
-    source.gate.set()
+    inputs.gate.set()
     assert running.result(20).outcome is Outcome.INSUFFICIENT_DATA
 
 
@@ -163,8 +182,45 @@ def test_a_column_without_data_has_no_samples(
     """A feature that nobody sends is absent from Evidently's metrics, and the alarm speaks for it."""
     rows = iris_rows(100, seed=4)
     rows.features[:, 2] = float("nan")
-    monitor = build(ScriptedSource(rows))
+    monitor = build(ScriptedInputs(rows, rows))
+    monitor.refresh().result(60)
     monitor.refresh().result(60)
     assert value(metrics, 'evidently_feature_drift_status{feature="feature_1"}') == 0
     assert value(metrics, 'evidently_feature_drift_status{feature="feature_2"}') is None
     assert value(metrics, 'drift_monitor_alarm{scope="features"}') == 1
+
+
+def test_an_alarm_takes_runs_and_another_reference_begins_anew(
+    build: Build, baseline: Baseline, metrics: DriftMetrics, reference: Reference, iris_rows: IrisRows
+) -> None:
+    """The first finding raises nothing, the second in a row does; against another reference they count from 0."""
+    shifted = iris_rows(100, seed=2, shift=1.0)
+    inputs = ScriptedInputs(shifted, shifted, shifted)
+    monitor = build(inputs)
+    first = monitor.refresh().result(60)
+    assert first.alarm is not None
+    assert (first.alarm.any, first.alarm.runs["features"]) == (False, 1)
+    assert value(metrics, 'drift_monitor_alarm{scope="features"}') == 0
+    assert (value(metrics, 'drift_monitor_alarm_p_value{scope="features"}') or 0) < 0.01
+    second = monitor.refresh().result(60)
+    assert second.alarm is not None
+    assert second.alarm.any
+    inputs.base = make_baseline(reference, Methods())
+    third = monitor.refresh().result(60)
+    assert third.alarm is not None
+    assert (third.alarm.any, third.alarm.runs["features"]) == (False, 1)
+
+
+def test_a_reference_that_is_missing_is_a_failure_that_can_end(build: Build, iris_rows: IrisRows) -> None:
+    """The service stays up, says so, and goes on when the reference comes; notes and missing rows are passed on."""
+    inputs = ScriptedInputs(iris_rows(60, seed=1))
+    inputs.base = DriftError("Reference dataset is empty: r.csv; give a file with rows")
+    monitor = build(inputs)
+    evaluation = monitor.refresh().result(60)
+    assert (evaluation.outcome, evaluation.reference_rows) == (Outcome.ERROR, 0)
+    assert monitor.health().reason.startswith("Reference dataset is empty")
+    inputs.base = None
+    build(inputs)
+    evaluation = monitor.refresh().result(60)
+    assert (evaluation.outcome, evaluation.notes, evaluation.rows_missing) == (Outcome.OK, ("a note",), 3)
+    assert monitor.health().notes == ("a note",)

@@ -84,7 +84,9 @@ def azure() -> Iterator[int]:
 def google() -> Iterator[str]:
     """The address of fake-gcs-server, with the bucket `shop` and `tables/t.csv` in it."""
     binary = Path(_DIRECTORY, "bin", "fake-gcs-server")
-    command = [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", "0", "-backend", "memory"]
+    # The public host makes it answer the XML API, which obstore speaks, under its own address too.
+    where = ["-scheme", "http", "-host", "127.0.0.1", "-port", "0", "-public-host", "127.0.0.1"]
+    command = [binary, *where, "-backend", "memory"]
     with _running(command, "server started") as port:
         address = f"http://127.0.0.1:{port}"
         requests.post(f"{address}/storage/v1/b", json={"name": "shop"}, timeout=10).raise_for_status()

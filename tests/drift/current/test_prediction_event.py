@@ -10,39 +10,120 @@ from google.protobuf.json_format import MessageToJson, ParseDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drift.current.prediction_event import PredictedRows, SkipReason, parse_line
-from drift.rows import Schema
-from protos.inference.v1.event_pb2 import PredictionEvent
+from drift.current.event_batch import EventBatch
+from drift.current.prediction_event import EventFilter, EventReader, PredictionEvent, SkipReason
+from drift.rows import Rows, Schema, row_key
+from protos.inference.v1 import event_pb2
 
 LABELS = Schema(("feature_0", "feature_1"), "label")
 NUMBERS = Schema(("feature_0", "feature_1"), "number")
 EVENT = {"event": "prediction", "event_id": "e1", "features": [[1.0, 2.5]], "predictions": ["setosa"]}
 
 
-def parse(event: Mapping[str, object], schema: Schema = LABELS, track: str | None = None) -> object:
+TAKE_ALL = EventFilter()
+
+
+def parse(
+    event: Mapping[str, object], schema: Schema = LABELS, event_filter: EventFilter = TAKE_ALL
+) -> PredictionEvent[object, object] | SkipReason | None:
     line = {"timestamp": "2026-11-23T08:00:00Z", "logger": "drift-monitoring", "message": json.dumps(event)}
-    return parse_line(json.dumps(line).encode(), schema, track)
+    return read_line(json.dumps(line).encode(), schema, event_filter)
+
+
+def read_line(
+    line: bytes, schema: Schema = LABELS, event_filter: EventFilter = TAKE_ALL
+) -> PredictionEvent[object, object] | SkipReason | None:
+    return EventReader(schema, event_filter).read(line)
+
+
+def rows_of(found: object, schema: Schema = LABELS) -> Rows:
+    """Return the rows that an event becomes."""
+    assert isinstance(found, PredictionEvent)
+    batch = EventBatch(schema)
+    batch.add(found, 0.0)
+    return batch.gather().rows
 
 
 def test_an_event_of_the_contract_is_read() -> None:
     """What protobuf writes for a `PredictionEvent` is what we read: rows, labels, part and time."""
-    event = ParseDict({**EVENT, "features": [[1, 2.5], [3, 4]], "predictions": ["a", "b"]}, PredictionEvent())
+    event = ParseDict(
+        {
+            **EVENT,
+            "features": [[1, 2.5], [3, 4]],
+            "predictions": ["a", "b"],
+            "probabilities": [[0.75, 0.25], [0.4, 0.6]],
+        },
+        event_pb2.PredictionEvent(),
+    )
     event.part = 2
     text = MessageToJson(event, preserving_proto_field_name=True, indent=None)
     line = {"timestamp": "2026-11-23T08:00:00.5Z", "logger": "drift-monitoring", "message": text}
-    rows = parse_line(json.dumps(line).encode(), LABELS, None)
-    assert isinstance(rows, PredictedRows)
-    assert (rows.event_id, rows.part) == ("e1", 2)
+    found = read_line(json.dumps(line).encode())
+    assert isinstance(found, PredictionEvent)
+    assert (found.event_id, found.part) == ("e1", 2)
+    assert found.timestamp == datetime(2026, 11, 23, 8, 0, 0, 500_000, UTC).timestamp()
+    rows = rows_of(found)
     assert rows.features.tolist() == [[1.0, 2.5], [3.0, 4.0]]
     assert rows.predictions.tolist() == ["a", "b"]
-    assert rows.timestamp == datetime(2026, 11, 23, 8, 0, 0, 500_000, UTC).timestamp()
+    assert rows.confidences is not None
+    assert rows.confidences.tolist() == [0.75, 0.6]
+    assert rows.keys is not None
+    assert rows.keys.tolist() == [row_key("e1", 2, 0), row_key("e1", 2, 1)]
 
 
-def test_a_bare_event_is_read() -> None:
-    """An event that is not wrapped in a log line counts too; it has no time."""
-    rows = parse_line(json.dumps(EVENT).encode(), LABELS, None)
-    assert isinstance(rows, PredictedRows)
-    assert rows.timestamp is None
+MESSAGE = json.dumps(EVENT)
+SERVICE_LINE = {"timestamp": "2026-11-23T08:00:00Z", "logger": "drift-monitoring", "message": MESSAGE}
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        (EVENT, None),
+        (SERVICE_LINE, 1_795_420_800),
+        ({**SERVICE_LINE, "message": EVENT}, 1_795_420_800),
+        ({**SERVICE_LINE, "timestamp": None}, None),
+        ({**SERVICE_LINE, "timestamp": "2026-11-23 08:00:00,000"}, 1_795_420_800),
+        ({**SERVICE_LINE, "timestamp": "2026-11-23T08:00:00"}, 1_795_420_800),
+        ({"message": MESSAGE}, None),
+        ({"message": EVENT, "time": "2026-11-23T09:00:00+01:00"}, 1_795_420_800),
+        (
+            {"log": json.dumps(SERVICE_LINE) + "\n", "stream": "stdout", "time": "2026-11-23T08:00:07Z"},
+            1_795_420_800,
+        ),
+        ({"log": MESSAGE + "\n", "stream": "stdout", "time": "2026-11-23T08:00:07Z"}, 1_795_420_807),
+        ({"message": json.dumps(SERVICE_LINE), "kubernetes": {"pod": "a"}}, 1_795_420_800),
+        (
+            {**EVENT, "timestamp": "2026-11-23T08:00:00Z", "logger": "drift-monitoring", "level": "INFO"},
+            1_795_420_800,
+        ),
+        ({**EVENT, "features": "[[1.0, 2.5]]", "predictions": '["setosa"]'}, None),
+    ],
+)
+def test_an_event_is_found_in_any_wrapping(line: dict[str, object], seconds: float | None) -> None:
+    """Bare, in the service's own line, parsed by a collector, or in Docker's; the innermost time is the event's."""
+    found = read_line(json.dumps(line).encode())
+    assert isinstance(found, PredictionEvent)
+    assert found.timestamp == seconds
+    rows = rows_of(found)
+    assert (rows.features.tolist(), rows.predictions.tolist()) == ([[1.0, 2.5]], ["setosa"])
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "confidences"),
+    [
+        ([[0.2, 0.8], [1.00000001, 0.0]], [0.8, 1.0]),
+        ([], [np.nan, np.nan]),
+        ([[0.2, 0.8]], [np.nan, np.nan]),
+        ([[None, None], [0.3, 0.7]], [np.nan, 0.7]),
+        ([[], [7.0, 0.1]], [np.nan, np.nan]),
+        ("none", [np.nan, np.nan]),
+    ],
+)
+def test_the_highest_probability_is_the_confidence(probabilities: object, confidences: list[float]) -> None:
+    """A row without probabilities, or with ones that are none, has nan; the row itself counts."""
+    event = {**EVENT, "features": [[1, 2], [3, 4]], "predictions": ["a", "b"], "probabilities": probabilities}
+    rows = rows_of(parse(event))
+    np.testing.assert_array_equal(rows.confidences, confidences)
 
 
 @pytest.mark.parametrize(
@@ -81,40 +162,52 @@ def test_what_cannot_count_is_skipped_with_its_reason(fields: dict[str, object],
 )
 def test_other_log_lines_are_normal(line: bytes) -> None:
     """Lines that the service logs besides events, and events of other kinds, are nobody's mistake."""
-    assert parse_line(line, LABELS, None) is None
+    assert read_line(line) is None
 
 
 def test_a_broken_message_is_a_malformed_event() -> None:
     """A message cut in the middle was an event, unlike a line that is no JSON at all."""
     line = json.dumps({"logger": "drift-monitoring", "message": '{"event": "prediction", "featu'}).encode()
-    assert parse_line(line, LABELS, None) is SkipReason.MALFORMED_EVENT
-    assert parse_line(line[:-5], LABELS, None) is SkipReason.NOT_JSON
+    assert read_line(line) is SkipReason.MALFORMED_EVENT
+    assert read_line(line[:-5]) is SkipReason.NOT_JSON
 
 
-def test_a_track_can_be_asked_for() -> None:
-    """With a track given, events of other tracks and of none are skipped."""
-    assert isinstance(parse({**EVENT, "track": "canary"}, track="canary"), PredictedRows)
-    assert parse({**EVENT, "track": "stable"}, track="canary") is SkipReason.OTHER_TRACK
-    assert parse(EVENT, track="canary") is SkipReason.OTHER_TRACK
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_track_model_and_version_can_be_asked_for(wrapped: bool) -> None:
+    """With one of them given, events of others and of none are skipped, each with its own reason."""
+    wanted = EventFilter(track="canary", model="iris", version="7")
+    event = {**EVENT, "track": "canary", "model": "iris", "version": "7"}
+
+    def found(**changed: object) -> object:
+        changed_event = {**event, **changed}
+        if wrapped:
+            return parse(changed_event, event_filter=wanted)
+        return read_line(json.dumps(changed_event).encode(), LABELS, wanted)
+
+    assert isinstance(found(), PredictionEvent)
+    assert found(track="stable") is SkipReason.OTHER_TRACK
+    assert found(track=None) is SkipReason.OTHER_TRACK
+    assert found(model="wine") is SkipReason.OTHER_MODEL
+    assert found(version="8") is SkipReason.OTHER_VERSION
+    assert isinstance(found(version=7), PredictionEvent)
 
 
 def test_predictions_follow_the_kind_of_the_reference() -> None:
     """The class 1 may be logged as 1, 1.0 or text; a regression takes numbers only."""
     for written in (1, 1.0, "1", "1.0"):
-        rows = parse({**EVENT, "predictions": [written]})
-        assert isinstance(rows, PredictedRows)
-        assert rows.predictions.tolist() == ["1"]
-    numbers = parse({**EVENT, "predictions": [1.25]}, NUMBERS)
-    assert isinstance(numbers, PredictedRows)
-    assert numbers.predictions.dtype == np.float64
+        assert rows_of(parse({**EVENT, "predictions": [written]})).predictions.tolist() == ["1"]
+    for number in (1.25, "1.25"):
+        rows = rows_of(parse({**EVENT, "predictions": [number]}, NUMBERS), NUMBERS)
+        assert rows.predictions.dtype == np.float64
+        assert rows.predictions.tolist() == [1.25]
     assert parse({**EVENT, "predictions": ["setosa"]}, NUMBERS) is SkipReason.MALFORMED_EVENT
 
 
 def test_null_is_a_missing_value() -> None:
     """A null feature becomes NaN; the row stays."""
-    rows = parse({**EVENT, "features": [[None, 2.0]]})
-    assert isinstance(rows, PredictedRows)
+    rows = rows_of(parse({**EVENT, "features": [[None, 2.0]]}))
     assert np.isnan(rows.features[0, 0])
+    assert rows.features[0, 1] == 2
 
 
 JSON = st.recursive(
@@ -129,8 +222,8 @@ JSON = st.recursive(
 @example(line=b"\xff\xfe{}")
 def test_any_bytes_are_read_without_an_error(line: bytes) -> None:
     """Whatever stands in a line, it is an event, a skipped line or a normal line."""
-    result = parse_line(line, LABELS, None)
-    assert result is None or isinstance(result, (SkipReason, PredictedRows))
+    result = read_line(line)
+    assert result is None or isinstance(result, (SkipReason, PredictionEvent))
 
 
 @given(
@@ -147,32 +240,36 @@ def test_any_event_is_read_without_an_error(
     """Whatever stands in the fields of an event, it gives rows of the right shape or a reason."""
     event = {**EVENT, "features": features, **fields}
     line = {"timestamp": timestamp, "logger": "drift-monitoring", "message": json.dumps(event)}
-    result = parse_line(json.dumps(line).encode(), schema, None)
-    assert isinstance(result, (SkipReason, PredictedRows))
-    if isinstance(result, PredictedRows):
-        assert result.features.shape == (len(result.predictions), 2)
+    result = read_line(json.dumps(line).encode(), schema)
+    assert isinstance(result, (SkipReason, PredictionEvent))
+    if isinstance(result, PredictionEvent):
+        rows = rows_of(result, schema)
+        assert rows.features.shape == (len(rows.predictions), 2)
+        assert rows.confidences is not None
+        assert len(rows.confidences) == len(rows)
 
 
 def test_texts_become_the_codes_of_the_reference() -> None:
     """A text that the reference does not have has a code of its own, null is nan, and a number is no text."""
     schema = Schema(("feature_0", "feature_1"), "label", (("north", "south"), ()))
     rows = [["south", 1.5], ["west", None], [None, 2]]
-    found = parse_line(_line({**EVENT, "features": rows, "predictions": ["a", "a", "b"]}), schema, None)
-    assert isinstance(found, PredictedRows)
+    found = rows_of(
+        read_line(_line({**EVENT, "features": rows, "predictions": ["a", "a", "b"]}), schema), schema
+    )
     np.testing.assert_array_equal(found.features, [[1, 1.5], [2, np.nan], [np.nan, 2]])
     for wrong in ([[1, 1.5]], [["south", "x"]], [["south", True]]):
         event = {**EVENT, "features": wrong, "predictions": ["a"]}
-        assert parse_line(_line(event), schema, None) is SkipReason.MALFORMED_EVENT
+        assert read_line(_line(event), schema) is SkipReason.MALFORMED_EVENT
+        assert parse(event, schema) is SkipReason.MALFORMED_EVENT
 
 
 def test_categories_that_are_written_as_numbers() -> None:
     """Where the reference has numbers alone, as of the categories 1 and 2, the texts of events are those numbers."""
-    found = parse_line(
-        _line({**EVENT, "features": [["1", "2.5"], ["2", None]], "predictions": ["a", "a"]}), LABELS, None
+    found = rows_of(
+        read_line(_line({**EVENT, "features": [["1", "2.5"], ["2", None]], "predictions": ["a", "a"]}))
     )
-    assert isinstance(found, PredictedRows)
     np.testing.assert_array_equal(found.features, [[1, 2.5], [2, np.nan]])
 
 
-def _line(event: dict[str, object]) -> bytes:
+def _line(event: Mapping[str, object]) -> bytes:
     return json.dumps(event).encode()

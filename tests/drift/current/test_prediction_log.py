@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from drift.current.prediction_event import SkipReason
-from drift.current.prediction_log import MAX_LINE_BYTES, PredictionLog
+from drift.current.cut_line import MAX_LINE_BYTES
+from drift.current.event_filter import SkipReason
+from drift.current.prediction_log import PredictionLog
 from drift.errors import PredictionLogError
 from drift.rows import Reference
 

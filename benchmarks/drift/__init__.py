@@ -1,0 +1,1 @@
+"""The drift monitor beside Evidently: `python -m benchmarks.drift`."""
