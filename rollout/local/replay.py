@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import grpc
 
-from drift.current.prediction_log import LogTail
+from drift.current.log_tail import LogTail
 from inference.client import PredictionClient, PredictionError, RetryPolicy
 from rollout.driver import Comparison
 from rollout.errors import InfrastructureError
