@@ -25,6 +25,10 @@ ENVIRONMENT = ROOT / ".nox" / "coalmine"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 #: Most tests wait for processes; beyond four at a time those would wait for processors.
 SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+BENCHMARKS = (
+    *("serving", "swap", "overload", "peers", "parity", "validation"),
+    *("drift", "drift_log", "calibration"),
+)
 PACKAGES = ("protos", "telemetry", "training", "inference", "drift", "rollout")
 CHECKED = (*PACKAGES, "benchmarks", "tests", "tasks.py", "noxfile.py")
 
@@ -123,7 +127,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """Measure; after -- names (serving, swap, overload, peers, parity, validation; none: all), then their flags."""
+    """Measure; after -- names (such as serving, drift, calibration; none: all), then their flags."""
     prepare(session)
     session.env["UV"] = _uv()  # the peers' environments are made with it
     ghz = ROOT / ".nox" / "bin" / "ghz"
@@ -132,7 +136,7 @@ def bench(session: nox.Session) -> None:
         session.run("go", "install", source, env={"GOBIN": str(ghz.parent)}, external=True)
     flags = list(itertools.dropwhile(lambda word: not word.startswith("-"), session.posargs))
     names = session.posargs[: len(session.posargs) - len(flags)]
-    for name in names or ("serving", "swap", "overload", "peers", "parity", "validation"):
+    for name in names or BENCHMARKS:
         results = str(ROOT / "benchmarks" / "results")
         run(session, f"benchmarks.{name}", "--json", results, *flags, patient=True)
 

@@ -7,6 +7,7 @@ import structlog
 
 from drift.baseline import Baseline, make_baseline
 from drift.current.event_filter import SkipReason
+from drift.current.loki.loki_log import LokiLog
 from drift.current.source import CurrentSource, open_source
 from drift.data.labels import join, read_labels
 from drift.data.table import ReferenceDataset
@@ -66,6 +67,12 @@ class Inputs:
         rows, notes = self._labelled(rows, baseline)
         return Current(rows, self._source.rows_missing, notes)
 
+    def close(self) -> None:
+        """Let go of the source of current rows."""
+        if isinstance(self._source, LokiLog):
+            self._source.close()
+        self._source = None
+
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""
         return Counter() if self._source is None else self._source.take_skipped()
@@ -76,7 +83,7 @@ class Inputs:
         if self._baseline is not None:
             log.info("the reference changed, and is read again")
             if self._baseline.reference.schema != reference.schema:
-                self._source = None  # its rows have the old shape
+                self.close()  # its rows have the old shape
         self._baseline = baseline
         return baseline
 

@@ -34,6 +34,8 @@ def test_wheel_holds_every_package_and_no_other(wheel: Path) -> None:
     assert top == PACKAGES
     assert "rollout/demo/plan.toml" in names
     assert "rollout/demo/report.html.j2" in names
+    page = ("page.html.j2", "columns.html.j2", "figure.html.j2", "page.css")
+    assert {f"drift/service/page/{name}" for name in page} <= set(names)
     assert "protos/inference/v1/inference.proto" in names
 
 

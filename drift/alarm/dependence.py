@@ -25,6 +25,10 @@ _TEXT_COLUMNS: Final = 4
 #: repeat each other is 0.
 _LEAST_SPREAD: Final = 0.05
 _CHUNK_ROWS: Final = 4096
+#: A spread below this is that of a constant, but for rounding.
+_CONSTANT: Final = 1e-9
+#: Part of the mean square that is rounding in single precision, of some thousand rows.
+_ROUNDING: Final = 1e-5
 #: Multiplications that OpenBLAS does in the calling thread; beyond, it wakes all cores, and on busy ones that costs
 #: fifty times the work (SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD of its interface/gemm.c).
 _ONE_THREAD_PRODUCTS: Final = 65536 * 4
@@ -67,10 +71,11 @@ class Dependence:
     def statistics(self, codes: Codes, size: float) -> NDArray[np.float64]:
         """Return mean square and largest square for windows of codes, (windows, rows, features): (windows, 2)."""
         values = _look_up(codes, self.places, self.scores)
-        values -= values.mean(axis=1, keepdims=True)
-        lengths = np.sqrt(np.square(values).sum(axis=1, keepdims=True))
-        np.divide(values, lengths, out=values, where=lengths > 0)
-        differences = _products(values, values)
+        means = values.mean(axis=1)
+        moments = _products(values, values) / values.shape[1]
+        lengths = np.sqrt(_varied(np.diagonal(moments, axis1=1, axis2=2), means))
+        differences = moments - means[:, :, None] * means[:, None, :]
+        differences *= lengths[:, :, None] * lengths[:, None, :]
         differences -= self.correlations
         differences /= self.spreads
         squares = size * np.square(differences[:, self.pairs]).astype(np.float64)
@@ -90,7 +95,7 @@ def _columns(codes: Codes, place: int, bins: Bins) -> Iterator[tuple[int, NDArra
         table[MISSING] = np.average(table[:MISSING], weights=present) if present.any() else 0
         centred = table - np.average(table, weights=counts)
         spread = np.sqrt(np.average(centred**2, weights=counts))
-        if spread > 0:
+        if spread > _CONSTANT:
             yield place, centred / spread
 
 
@@ -122,6 +127,15 @@ def _moments(codes: Codes, places: NDArray[np.intp], scores: Floats) -> tuple[Fl
     return products.astype(np.float32), spreads.astype(np.float32)
 
 
+def _varied(squares: Floats, means: Floats) -> Floats:
+    """Return 1 / variance, and 0 of what does not vary but for rounding: it has no correlation."""
+    variances = squares - np.square(means)
+    varied = variances > _ROUNDING * squares
+    inverse: Floats = np.zeros_like(variances)
+    np.divide(1, variances, out=inverse, where=varied)
+    return inverse
+
+
 def _look_up(codes: Codes, places: NDArray[np.intp], scores: Floats) -> Floats:
     cells = codes[..., places] + np.arange(len(places)) * CODES
     values: Floats = scores.ravel()[cells]
@@ -131,10 +145,12 @@ def _look_up(codes: Codes, places: NDArray[np.intp], scores: Floats) -> Floats:
 def _products(one: Floats, other: Floats) -> Floats:
     """Return the sums over rows of the products of each two columns: (windows, rows, columns) twice."""
     windows, rows, columns = one.shape
-    tile = min(max(_ONE_THREAD_PRODUCTS // columns**2, 1), rows)
+    tile = min(max(_ONE_THREAD_PRODUCTS // max(columns, 1) ** 2, 1), rows)
     tiles = -(-rows // tile)
-    padding = ((0, 0), (0, tiles * tile - rows), (0, 0))
-    left, right = (np.pad(side, padding).reshape(windows, tiles, tile, columns) for side in (one, other))
+    if tiles * tile > rows:
+        padding = ((0, 0), (0, tiles * tile - rows), (0, 0))
+        one, other = np.pad(one, padding), np.pad(other, padding)
+    left, right = (side.reshape(windows, tiles, tile, columns) for side in (one, other))
     # A copy, since numpy calls another routine, with another limit, for a matrix times itself.
     found: Floats = (np.ascontiguousarray(left.transpose(0, 1, 3, 2)) @ right).sum(axis=1)
     return found

@@ -1,9 +1,8 @@
 """How far the counts of two samples in the same bins lie apart, many samples and columns at once.
 
-Counts have the shape (..., columns, codes). `drawn` is the smaller of the two samples and `fixed` the larger;
-`share` is the part that the drawn one has in both together, 0 to 1/2. `size` is the effective size 1/(1/m + 1/n) of
-two samples of m and n rows, by which distances are scaled, so that they do not grow with the rows unless something
-changed.
+Counts have the shape (..., columns, codes). `share` is the part that the first sample has of the rows of both, 0 to 1.
+`size` is the effective size 1/(1/m + 1/n) of two samples of m and n rows, by which distances are scaled, so that they
+do not grow with the rows unless something changed.
 """
 
 from typing import Final
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from drift.alarm.bins import BINS, MISSING
 
-__all__ = ["Counts", "Floats", "category_distances", "ordered_distances"]
+__all__ = ["Counts", "Floats", "anderson_darling", "category_distances", "mood", "ordered_distances"]
 
 #: Weight of missing against present values beside Anderson-Darling, which gives a shift of the median half of its
 #: chi-square: it is the sum of z_j^2 / (j (j + 1)) (Anderson & Darling 1952, doi:10.1214/aoms/1177729437).
@@ -35,26 +34,31 @@ def category_distances(drawn: Counts, fixed: Counts, *, share: float, size: floa
 
 
 def ordered_distances(drawn: Counts, fixed: Counts, *, share: float, size: float) -> Floats:
-    """Return Anderson-Darling on the bins of present values, with more weight on scale, and chi-square of missing ones.
+    """Return the distance of present values, in place and in scale, and chi-square of missing ones, of each column."""
+    one, other = _shares(drawn), _shares(fixed)
+    missing = _two_cells(one[..., MISSING], other[..., MISSING], share)
+    present = np.minimum(1 - one[..., MISSING], 1 - other[..., MISSING])
+    one, other = _shares(drawn[..., :BINS]), _shares(fixed[..., :BINS])
+    distance = anderson_darling(one, other, share) + _SCALE_WEIGHT * mood(one, other, share)
+    found: Floats = size * (present * distance + _MISSING_WEIGHT * missing)
+    return found
+
+
+def anderson_darling(one: Floats, other: Floats, share: float) -> Floats:
+    """Return the distance of the shares of two samples in ordered bins.
 
     At each border between two bins stands the chi-square of the values below against those above, weighted with the
     part of the values beside it (Scholz & Stephens 1987, doi:10.1080/01621459.1987.10478517, equation 6, made
     symmetric in up and down).
     """
-    one, other = _shares(drawn), _shares(fixed)
-    missing = _two_cells(one[..., MISSING], other[..., MISSING], share)
-    present = np.minimum(1 - one[..., MISSING], 1 - other[..., MISSING])
-    one, other = _shares(drawn[..., :BINS]), _shares(fixed[..., :BINS])
     within = share * one + (1 - share) * other
     beside = (within[..., 1:] + within[..., :-1]) / 2
     below, other_below = (np.minimum(np.cumsum(side, axis=-1)[..., :-1], 1) for side in (one, other))
-    distance = (beside * _two_cells(below, other_below, share)).sum(axis=-1)
-    distance += _SCALE_WEIGHT * _scale(one, other, share)
-    found: Floats = size * (present * distance + _MISSING_WEIGHT * missing)
-    return found
+    distance: Floats = (beside * _two_cells(below, other_below, share)).sum(axis=-1)
+    return distance
 
 
-def _scale(one: Floats, other: Floats, share: float) -> Floats:
+def mood(one: Floats, other: Floats, share: float) -> Floats:
     """Return chi-square of the mean squared distance from the median, in ranks.
 
     It is the test of Mood (1954, doi:10.1214/aoms/1177728719). The ranks are those of both sides together, of which

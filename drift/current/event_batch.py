@@ -13,7 +13,7 @@ from drift.rows import Features, Rows, Schema, row_key
 __all__ = ["BATCH_ROWS", "EventBatch", "GatheredRows"]
 
 #: Rows gathered before arrays are made of them: enough that the making costs little, few enough to be small.
-BATCH_ROWS: Final = 2048
+BATCH_ROWS: Final = 8192
 
 #: Probabilities are rounded to float32 by servers: a little above 1 is 1.
 _ROUNDING: Final = 1e-6

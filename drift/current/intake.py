@@ -49,11 +49,8 @@ class Intake:
         self._skipped: Counter[SkipReason] = Counter()
         self._not_json: dict[str, _NotJson] = {}
 
-    def take(self, lines: Iterable[Line], now: float, *, origin: str, again: bool = False) -> None:
-        """Read lines. With `again`, events that were read before are no surprise, and not counted.
-
-        Lines that are no JSON are counted; `sample` logs them, one line for each `origin`.
-        """
+    def take(self, lines: Iterable[Line], now: float, *, origin: str) -> None:
+        """Read lines. Those that are no JSON are counted; `sample` logs them, one line for each `origin`."""
         not_json, read = self._not_json.setdefault(origin, _NotJson()), self._reader.read
         for line, moment, stream in lines:
             found = read(line)
@@ -62,13 +59,21 @@ class Intake:
             if not isinstance(found, SkipReason):
                 self._batch.add(found, moment)
                 if len(self._batch) >= BATCH_ROWS:
-                    self._settle(now, again=again)
+                    self._settle(now)
                 continue
             if found in {SkipReason.NOT_JSON, SkipReason.MALFORMED_EVENT}:
                 self._take_cut(line, moment, stream, found, not_json)
             else:
                 self._skipped[found] += 1
-        self._settle(now, again=again)
+        self._settle(now)
+
+    def take_again(self, lines: Iterable[Line], now: float) -> None:
+        """Read lines most of which were read before: events that are new count, and nothing is told of the rest."""
+        told = self._skipped, self._not_json, self._joiner
+        # The parts of lines that are open elsewhere stay as they are.
+        self._skipped, self._not_json, self._joiner = Counter(), {}, LineJoiner()
+        self.take(lines, now, origin="")
+        self._skipped, self._not_json, self._joiner = told
 
     def sample(self, now: float) -> Rows | None:
         """Return the window that ends at `now`, None when it is empty."""
@@ -113,7 +118,7 @@ class Intake:
         elif found is not None:
             self._batch.add(found, moment if written is None else written)
 
-    def _settle(self, now: float, *, again: bool) -> None:
+    def _settle(self, now: float) -> None:
         """Make rows of the batch, and put those into the window that are new and not too old."""
         if not len(self._batch):
             return
@@ -124,8 +129,7 @@ class Intake:
         self._skipped[SkipReason.OUTSIDE_WINDOW] += int((~recent).sum())
         kept = recent.copy()
         kept[recent] = self._seen.add(gathered.events[recent], times[recent])
-        if not again:
-            self._skipped[SkipReason.DUPLICATE] += int((recent & ~kept).sum())
+        self._skipped[SkipReason.DUPLICATE] += int((recent & ~kept).sum())
         rows = gathered.rows
         if not kept.all():
             rows = rows.take(np.flatnonzero(np.repeat(kept, gathered.counts)))

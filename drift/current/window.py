@@ -99,7 +99,7 @@ class Window:
         )
 
     def _compact(self, now: float) -> None:
-        """Forget what is too old or can never be sampled again, block by block: all at once would need twice as much."""
+        """Forget what is too old or never sampled again, block by block: all at once would need twice as much."""
         if not self._blocks:
             return
         timestamps, priorities = self._order()

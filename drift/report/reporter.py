@@ -33,6 +33,15 @@ _ROOT: Final = Path(__file__).parents[2]
 #: What the child keeps of the environment: where Python and libraries are, and no credentials of stores.
 _KEPT_NAMES: Final = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR", "TZ"})
 _KEPT_PREFIXES: Final = ("LC_", "PYTHON", "COVERAGE")
+#: How Python, NumPy, C++ and the loader of libraries say that an allocation was refused.
+_REFUSED_ALLOCATIONS: Final = (
+    "MemoryError",
+    "Unable to allocate",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "bad_alloc",
+    "malloc failed",
+)
 #: An error is a traceback; only its end is read.
 _LAST_WORDS_BYTES: Final = 1 << 16
 
@@ -118,7 +127,7 @@ class Reporter:
     def _how(self, returncode: int, words: Path) -> str:
         said = words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").strip()
         last = said.splitlines()[-1].strip() if said else "it wrote nothing"
-        if "MemoryError" in said or "Unable to allocate" in said:
+        if any(sign in said for sign in _REFUSED_ALLOCATIONS):
             return f"Evidently needs more than {self._memory_bytes >> 20} MiB ({last})"
         if last.startswith(("ImportError", "ModuleNotFoundError")):
             return f"Evidently cannot be imported ({last}), install what drift needs: pip install '.[drift]'"

@@ -68,7 +68,7 @@ class DriftMetrics(Collector):
         yield from _service(verdict, current_rows, reference_rows)
         yield _gauge(
             "drift_monitor_rows_missing",
-            "Rows of the window that Loki counts and did not give.",
+            "Lines of the window (events, or parts of them) that Loki counts and did not give.",
             missing,
         )
         yield _gauge(

@@ -5,6 +5,7 @@ import time
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from drift.data.memory import give_back
 from drift.evaluation import Evaluation
 from drift.inputs import Inputs
 from drift.monitor import Evidence, Monitor
@@ -72,3 +73,4 @@ class Service:
         self._desk.take(Subject(evidence.baseline.reference, evidence.current), alarm=evaluation.alarm.any)
         if self._action is not None:
             self._action.notify(evaluation, evaluation.alarm)
+        give_back()

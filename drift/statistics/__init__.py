@@ -2,7 +2,8 @@
 
 `prepare` sorts and counts each column of the **reference** (`prepared`, made of `sample`s); `compare` counts the
 **current** rows in the same way and gives each column **statistic**, **threshold** and **verdict** (`kernel`). The
-statistics are in `distance`, `kolmogorov`, `frequency` and `location`; `method` has them by Evidently's names, and
+statistics are in `distance`, `kolmogorov`, `frequency` and `location`, and the laws that they are judged by in
+`one_sample` and `tail`, so that the defaults need no SciPy; `method` has them by Evidently's names, and
 `choice` reads which column wants another than the default. `describe` spreads columns over bins for the page
 (`distribution`). The words for what comes out are in `column`.
 """

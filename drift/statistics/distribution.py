@@ -155,7 +155,8 @@ class _RangeBins:
 
 def _round_edges(ordered: Values) -> Values:
     """Return round edges, at most `MAX_BINS - 1`, over all but the outer values."""
-    low, high = (float(edge) for edge in np.quantile(ordered, [OUTER_SHARE, 1 - OUTER_SHARE]))
+    outer = int(OUTER_SHARE * len(ordered))
+    low, high = float(ordered[outer]), float(ordered[-1 - outer])
     wanted = MAX_BINS - 4  # rounding outwards takes up to two more, and both ends are open
     if not high > low:  # nearly all are one value
         return np.array([low])

@@ -6,8 +6,8 @@ current row, is a random lattice path, and the test asks how likely it leaves th
 width is the distance. The recursion for the share of paths that leave, which loses no digits to cancellation, is
 that of Viehmann 2021, "Numerically more stable computation of the p-values for the two-sample Kolmogorov-Smirnov
 test" (arXiv:2102.08037). Here it goes along antidiagonals, for all columns at once, in NumPy alone: SciPy's own
-needs `scipy.stats`, which is 46 MiB. Where a p-value is 1, SciPy's may come out above by rounding, and gives way to
-the asymptotic one (0.99996); here it is 1. Beyond 10,000 rows SciPy's asymptotic formula is used, and imported then.
+needs `scipy.stats`, which is 74 MiB. Where a p-value is 1, SciPy's may come out above by rounding, and gives way to
+the asymptotic one (0.99996); here it is 1. Beyond 10,000 rows it is asymptotic on both sides: `one_sample`.
 """
 
 import math
@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from drift.statistics.one_sample import gap_exceeded
 from drift.statistics.sample import Numbers, Values
 
 __all__ = ["Gap", "find_gap", "p_values_of"]
@@ -90,9 +91,6 @@ def _exact(n: int, m: int, heights: Sequence[int]) -> Values:
     return end
 
 
-def _asymptotic(n: int, m: int, heights: Sequence[int]) -> Values:
-    from scipy.stats import kstwo  # noqa: PLC0415 - 46 MiB that few need
-
-    gaps = np.array(heights) / math.lcm(n, m)
-    found: Values = np.clip(kstwo.sf(gaps, np.round(n * m / (n + m))), 0.0, 1.0)
-    return found
+def _asymptotic(n: int, m: int, heights: Sequence[int]) -> list[float]:
+    effective = round(n * m / (n + m))
+    return [gap_exceeded(effective, height / math.lcm(n, m)) for height in heights]

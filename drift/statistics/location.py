@@ -1,7 +1,7 @@
 """Tests of numbers beyond the default ones, in Evidently's definitions: p-values, small when the column changed.
 
 They are chosen column by column (`DRIFT_METHODS`). Those that SciPy computes import `scipy.stats` when first used,
-which adds 46 MiB to the process. Each answers None where its test is not defined: with too few rows, or without
+which adds 74 MiB to the process. Each answers None where its test is not defined: with too few rows, or without
 spread, where Evidently raises.
 """
 

@@ -20,7 +20,7 @@ _SMALL: Final = 140
 _EXCLUSIVE_SMALL, _EXCLUSIVE = 4.0, 2.2
 #: The matrix formula is used for larger samples while n d^1.5 and n are at most these.
 _MATRIX_WIDTH, _MATRIX_ROWS = 1.4, 100_000
-#: Terms of the limit's series; they fall with exp(-k²), and the widest that is asked for needs six.
+#: Terms of the limit's series; they fall at least with exp(-2 k²), so that five of them reach the last digit.
 _TERMS: Final = np.arange(-12, 13)
 
 

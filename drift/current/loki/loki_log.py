@@ -154,7 +154,8 @@ class LokiLog:
         if self._intake.remembers(start / _NS):  # or else its events would count twice
             for page in self._pager.pages(start, end):
                 received += len(page)
-                self._intake.take(_lines(self._new(page)), now, origin="Loki", again=True)
+                self._new(page)
+                self._intake.take_again(_lines(page), now)
         self._minutes.read_again(minute, counted, received)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from drift.alarm.bins import CODES, MISSING
-from drift.alarm.distances import category_distances, ordered_distances
+from drift.alarm.distances import anderson_darling, category_distances, mood, ordered_distances
 
 COUNTS = st.lists(st.integers(0, 30), min_size=CODES, max_size=CODES).map(np.array).filter(np.any)
 
@@ -40,17 +40,18 @@ def test_a_shared_cell_of_a_small_window_is_freeman_tukey() -> None:
     assert found < 4 * 3 + 1  # 4 a row; Pearson's is beyond all bounds
 
 
-def test_numbers_equal_anderson_darling_of_scipy() -> None:
-    """Anderson-Darling of tied values is SciPy's k-sample statistic, averaged over up and down, scaled and moved.
+def test_place_equals_anderson_darling_of_scipy() -> None:
+    """With ties it is SciPy's k-sample statistic, averaged over up and down, but for two constants.
 
-    SciPy standardises with constants that depend on the sizes alone, so two samples tell them and the others follow.
+    SciPy standardises with what depends on the sizes alone, so two samples tell the constants and the others follow.
     """
     random = np.random.default_rng(3)
     ours, scipys = [], []
     for shift in (0, 1, 2, 3, 5):
         one, other = random.integers(0, 20, 60), random.integers(0, 20, 60) + shift
-        counts = [np.bincount(side, minlength=CODES) for side in (one, other)]
-        ours.append(float(ordered_distances(*counts, **sizes(*counts))))
+        ours.append(
+            float(anderson_darling(*(np.bincount(side, minlength=32) / 60 for side in (one, other)), 0.5))
+        )
         both = [
             stats.anderson_ksamp(pair, variant="right", method=_permutations()).statistic
             for pair in ([one, other], [-one, -other])
@@ -59,6 +60,14 @@ def test_numbers_equal_anderson_darling_of_scipy() -> None:
     slope, start = np.polyfit(scipys[:2], ours[:2], 1)
     assert ours == pytest.approx(start + slope * np.array(scipys), rel=1e-9)
     assert slope > 0
+
+
+def test_scale_equals_the_mood_test_of_scipy() -> None:
+    """It is SciPy's z squared, with N - 1 for N."""
+    places = np.random.default_rng(4).permutation(32)
+    one, other = places[:16], places[16:]
+    found = mood(*(np.bincount(side, minlength=32) / 16 for side in (one, other)), 0.5)
+    assert 8 * float(found) == pytest.approx(stats.mood(one, other).statistic ** 2 * 32 / 31)
 
 
 def _permutations() -> stats.PermutationMethod:

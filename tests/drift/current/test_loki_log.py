@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from drift.current.event_filter import EventFilter, SkipReason
@@ -252,3 +254,53 @@ def test_lines_that_are_no_json_are_logged_once_a_read(
     [told] = [line for line in logged if line["event"] == "Skipping non-JSON log line"]
     assert (told["lines"], told["origin"]) == (40, "Loki")
     assert log.take_skipped() == Counter({SkipReason.NOT_JSON: 40})
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    events=st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([0, 0, 1, 5]), st.integers(1, 12)), max_size=8
+    ),
+    page=st.integers(2, 12),
+    failing=st.sets(st.integers(0, 8), max_size=3),
+)
+def test_however_events_come_each_counts_once(
+    events: list[tuple[int, int, int]],
+    page: int,
+    failing: set[int],
+    loki: LokiStandIn,
+    make_log: MakeLog,
+    push: Push,
+) -> None:
+    """Bursts, minutes late, in small pages, with reads that fail in between: in the end all are there, none twice.
+
+    Time goes by minutes; an event is of one minute and comes some minutes later.
+    """
+    loki.store.lines.clear()
+    loki.max_entries = page
+    log = make_log(range_seconds=1800.0)
+    for minute in range(10):
+        for moment, delay, count in events:
+            if moment + delay == minute:
+                push(60 * moment + 7, count)
+        loki.answers_left = 3 if minute in failing else None
+        try:
+            rows(log, 60 * minute + 59)
+        except LokiError:
+            assert minute in failing
+    loki.answers_left = None
+    assert rows(log, 60 * 10 + 59) == sum(count for _, _, count in events)
+    assert log.rows_missing == 0
+    assert not log.take_skipped()
+
+
+def test_what_is_read_again_is_told_once(loki: LokiStandIn, make_log: MakeLog, push: Push) -> None:
+    """A minute is read anew for the lines that it lacked; those skipped in it before are not counted again."""
+    push(-1800, shadow=True)
+    push(-1799, 2)
+    log = make_log()
+    assert rows(log) == 2
+    assert log.take_skipped() == Counter({SkipReason.SHADOW: 1})
+    push(-1798)
+    assert rows(log, 60) == 3
+    assert not log.take_skipped()

@@ -54,8 +54,7 @@ def read_naively(client: LokiClient, limit: int) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     steps=st.lists(st.sampled_from([0, 0, 0, 1, 1000]), max_size=40),
     limit=st.integers(2, 25),
@@ -90,7 +89,6 @@ def test_naive_paging_loses_what_ours_reads(server: LokiStandIn, client: LokiCli
     assert len(naive) < len(written)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1000, 500, 100])
 def test_a_burst_of_one_nanosecond_is_read_whole(limit: int, server: LokiStandIn, client: LokiClient) -> None:
     """Three thousand events of one timestamp, between others: told apart by their ids."""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def evidently() -> Evidently:
 
     def ask(reference: Column, current: Column, method: str | None = None) -> Theirs:
         kind = ColumnType.Categorical if isinstance(reference[0], str) else ColumnType.Numerical
-        sides = [pd.Series(side).replace([-np.inf, np.inf], np.nan).dropna() for side in (reference, current)]
+        sides = [_clean(pd.Series(side)) for side in (reference, current)]
         test = get_stattest(*sides, kind, method)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,6 +47,10 @@ def evidently() -> Evidently:
         )
 
     return ask
+
+
+def _clean(side: "pd.Series[Any]") -> "pd.Series[Any]":
+    return side[~side.isin([-np.inf, np.inf])].dropna()
 
 
 def as_features(columns: Sequence[Sequence[float]], predictions: Column | None = None) -> Rows:
@@ -59,8 +64,8 @@ def as_features(columns: Sequence[Sequence[float]], predictions: Column | None =
 def reference_of(rows: Rows) -> Reference:
     """Return the reference of rows that have only features of numbers."""
     names = tuple(f"feature_{place}" for place in range(rows.features.shape[1]))
-    kind = "label" if rows.predictions.dtype == object else "number"
-    return Reference(Schema(names, kind), rows, len(rows))  # type: ignore[arg-type]
+    schema = Schema(names, "label" if rows.predictions.dtype == object else "number")
+    return Reference(schema, rows, len(rows))
 
 
 def compare_rows(reference: Rows, current: Rows, methods: str = "") -> Comparison:
@@ -68,10 +73,21 @@ def compare_rows(reference: Rows, current: Rows, methods: str = "") -> Compariso
     return compare(prepare(reference_of(reference), Methods.parse(methods)), current)
 
 
+def sides_of(reference: Column, current: Column) -> tuple[Rows, Rows]:
+    """Return two sides of one column: a feature when it is numbers, the predictions when it is texts."""
+
+    def rows(side: Column) -> Rows:
+        if isinstance(side[0], str):
+            return as_features([[0.0] * len(side)], side)
+        return as_features([[float(value) for value in side]])
+
+    return rows(reference), rows(current)
+
+
 def compare_column(reference: Column, current: Column, method: str | None = None) -> ColumnDrift:
-    """Compare one column: a feature when it is numbers, the predictions when it is texts."""
-    if isinstance(reference[0], str):
-        sides = [as_features([np.zeros(len(side))], side) for side in (reference, current)]
-        return compare_rows(*sides, f"prediction={method}" if method else "").prediction
-    sides = [as_features([side]) for side in (reference, current)]  # type: ignore[list-item]
-    return compare_rows(*sides, f"feature_0={method}" if method else "").features[0]
+    """Compare one column, as `sides_of` makes it."""
+    sides = sides_of(reference, current)
+    texts = isinstance(reference[0], str)
+    name = "prediction" if texts else "feature_0"
+    found = compare_rows(*sides, f"{name}={method}" if method else "")
+    return found.prediction if texts else found.features[0]

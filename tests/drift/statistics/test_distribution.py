@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 from drift.rows import Reference, Rows, Schema
 from drift.statistics import Distribution, describe, prepare
 from drift.statistics.distribution import MAX_BINS
-from tests.drift.statistics.conftest import Column, as_features, reference_of
+from tests.drift.statistics.conftest import Column, reference_of, sides_of
 
 
 def describe_column(reference: Column, current: Column) -> Distribution:
-    if isinstance(reference[0], str):
-        sides = [as_features([np.zeros(len(side))], side) for side in (reference, current)]
-        return describe(prepare(reference_of(sides[0])), sides[1])[-1]
-    sides = [as_features([side]) for side in (reference, current)]  # type: ignore[list-item]
-    return describe(prepare(reference_of(sides[0])), sides[1])[0]
+    reference_rows, current_rows = sides_of(reference, current)
+    found = describe(prepare(reference_of(reference_rows)), current_rows)
+    return found[-1 if isinstance(reference[0], str) else 0]
 
 
 def check(found: Distribution) -> None:

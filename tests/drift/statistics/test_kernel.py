@@ -209,16 +209,16 @@ def test_regression_and_targets() -> None:
     """Predictions that are numbers have the methods of numbers, and so do targets where both sides have them."""
     reference = as_features([normal(100, 0)], normal(100, 1))
     current = as_features([normal(60, 2)], normal(60, 3, 2.0))
-    with_targets = [
+    labelled = [
         replace(side, targets=np.array([*normal(len(side) - 1, 4), np.nan])) for side in (reference, current)
     ]
-    found = compare_rows(*with_targets)
+    found = compare_rows(labelled[0], labelled[1])
     assert found.prediction.method == "K-S p_value"
     assert (found.prediction.drifted, found.prediction.psi > 0.1) == (True, True)
     assert found.target is not None
     assert (found.target.name, found.target.drifted) == ("target", False)
-    assert compare_rows(with_targets[0], current).target is None
-    assert compare_rows(reference, with_targets[1]).target is None
+    assert compare_rows(labelled[0], current).target is None
+    assert compare_rows(reference, labelled[1]).target is None
 
 
 def test_labels_that_are_not_known_are_no_target() -> None:
@@ -275,7 +275,7 @@ def test_the_defaults_do_without_heavy_imports() -> None:
         "for rows in (200, 2000):\n"
         "    random = np.random.default_rng(0)\n"
         "    sides = [Rows(random.normal(size=(n, 2)).round(1), np.array(['a', 'b', 'c', 'a'] * (n // 4), object))"
-        " for n in (rows, 100)]\n"
+        " for n in (rows, 12000)]\n"
         "    compare(prepare(Reference(Schema(('feature_0', 'feature_1'), 'label'), sides[0], rows)), sides[1])\n"
         "heavy = {'scipy', 'pandas', 'evidently', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
