@@ -11,7 +11,6 @@ from collections.abc import Sequence
 __all__ = [
     "DatasetError",
     "DriftError",
-    "EvidentlyMissingError",
     "ExitCode",
     "HistoryError",
     "HistoryRequestError",
@@ -68,16 +67,6 @@ class PredictionLogError(DriftError):
         super().__init__(
             f"the prediction log {path} cannot be read: {reason}; "
             "check CURRENT_DATASET_URI and that the inference server writes there"
-        )
-
-
-class EvidentlyMissingError(DriftError):
-    """Evidently cannot be imported, so that there is nothing to evaluate with."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(
-            f"Evidently cannot be imported: {reason}; install what drift needs: pip install '.[drift]'"
         )
 
 
