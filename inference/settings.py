@@ -6,15 +6,12 @@ Nothing else of the server takes a decision from the environment. Who touches it
 variables that its command line names.
 """
 
-import ipaddress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from inference.errors import ModelNotFoundError
 from telemetry import LogFormat
@@ -58,22 +55,28 @@ def _known_uri_form(uri: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress  # noqa: PLC0415  # for the native transport alone
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
+def _user_cache_dir() -> Path:
+    import platformdirs  # noqa: PLC0415  # for who sets no directory
+
+    return Path(platformdirs.user_cache_dir("coalmine"))
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):  # and no BaseSettings: importing pydantic-settings takes a tenth of a start
     """What an operator decides; everything else is a constant with its reason beside it."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, strict=True, extra="forbid", env_ignore_empty=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
 
     model_source: Literal["mlflow", "local"] = Field(
         "mlflow", description="Where the model comes from: `mlflow` (a registry) or `local` (a directory)"
@@ -86,7 +89,7 @@ class Settings(BaseSettings):
         description="Model to serve: models:/name/7, models:/name@alias, models:/name/Stage or runs:/…; "
         "wins over the next three",
     )
-    model_uris: Annotated[tuple[str, ...], NoDecode] = Field(
+    model_uris: tuple[str, ...] = Field(
         (),
         description="More models to serve beside that one, or the first of them instead of it, separated by "
         "commas; requests choose by name and version, and of several versions of one name the champion answers",
@@ -116,7 +119,8 @@ class Settings(BaseSettings):
         None, description="Bearer token for the registry, instead of user name and password"
     )
     model_cache_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_cache_dir("coalmine")),
+        default_factory=_user_cache_dir,
+        validate_default=False,  # among texts from the environment only a text could be a path
         description="Writable directory for fetched bundles; survives restarts",
     )
     model_cache_max_bytes: int = Field(

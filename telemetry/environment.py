@@ -1,15 +1,15 @@
 """Settings from the environment: every error listed at once, in the words of the variable."""
 
+import os
 import re
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
 __all__ = ["SettingsError", "load_settings"]
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound=BaseModel)
 
 
 class SettingsError(Exception):
@@ -25,9 +25,19 @@ class SettingsError(Exception):
 
 
 def load_settings(settings: type[S]) -> S:
-    """Read `settings` from the environment. Raises `SettingsError` with every problem, not only the first."""
+    """Read `settings` from the environment. Raises `SettingsError` with every problem, not only the first.
+
+    A `BaseSettings` reads it in its own way. Any other model gets the variables that are not empty, and has them by
+    the names of its fields in capitals or not, as there.
+    """
     try:
-        return settings()
+        # Not asked by its type, for which pydantic-settings would have to be imported.
+        if hasattr(settings, "settings_customise_sources"):
+            return settings()
+        found = {name.lower(): value for name, value in os.environ.items() if value}
+        return settings.model_validate_strings(
+            {name: found[name] for name in settings.model_fields if name in found}
+        )
     except ValidationError as error:
         raise SettingsError([_sentence(settings, dict(problem)) for problem in error.errors()]) from None
 
@@ -36,7 +46,7 @@ def load_settings(settings: type[S]) -> S:
 _PASSWORD: Final = re.compile(r"(?<=://)\S*@")
 
 
-def _sentence(settings: type[BaseSettings], problem: dict[str, object]) -> str:
+def _sentence(settings: type[BaseModel], problem: dict[str, object]) -> str:
     location = problem["loc"]
     assert isinstance(location, tuple)
     message = str(problem["msg"]).removeprefix("Value error, ")

@@ -1,6 +1,8 @@
 """Settings from the environment."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,9 @@ def test_settings_are_frozen() -> None:
     settings = Settings(model_source="local", model_path=Path("bundle"))
     with pytest.raises(ValueError, match="frozen"):
         settings.grpc_port = 1  # type: ignore[misc]
+
+
+def test_reading_them_needs_pydantic_alone() -> None:
+    """A start does not pay for pydantic-settings, which takes as long to import as gRPC."""
+    check = "import sys, inference.service; sys.exit('pydantic_settings' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

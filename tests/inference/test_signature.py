@@ -110,6 +110,24 @@ def test_violations_are_bounded() -> None:
     assert len(violations([[]] * 1000)) == MAX_VIOLATIONS
 
 
+@pytest.mark.parametrize("rows", [1, 4000])
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        *((good, True) for good in (1.0, 1e30, -FLOAT32_MAX)),
+        *((bad, False) for bad in (1e39, -1e300, math.inf, -math.inf, math.nan)),
+    ],
+)
+def test_one_wrong_number_among_many_is_found(value: float, good: bool, rows: int) -> None:
+    """Few rows or many, good numbers pass, also those whose squares are no number, and one wrong one does not."""
+    numbers = [[1.0, 2.0, 3.0] for _ in range(rows)]
+    numbers[-1][1] = value
+    if good:
+        assert signature().features_of(_Rows(numbers))[-1, 1] == np.float32(value)
+    else:
+        assert set(violations(numbers)) == {f"rows[{rows - 1}].values[1]"}
+
+
 @given(st.lists(st.lists(st.floats(), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_exactly_what_a_32_bit_float_holds_is_taken(rows: list[list[float]]) -> None:
     """Rows are taken if and only if every number is finite and within the range of 32-bit floats."""

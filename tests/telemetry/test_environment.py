@@ -1,7 +1,9 @@
 """Settings from the environment: all problems at once, no secret in any of them."""
 
+from pathlib import Path
+
 import pytest
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from telemetry import SettingsError, load_settings
@@ -78,3 +80,33 @@ def test_a_problem_between_fields_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         load_settings(Pair)
     assert caught.value.problems == ["LOW 3 is above HIGH 2"]
     assert str(caught.value).startswith("1 setting is wrong:")
+
+
+class Plain(BaseModel):
+    """Fields of a strict model, as the server has them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", validate_default=True)
+
+    port: int = Field(8000, ge=0, description="Port of HTTP")
+    ratio: float = 1.0
+    wanted: bool = False
+    directory: Path | None = None
+
+
+def test_a_model_gets_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts become what the fields are, also where they are strict; empty and foreign variables are left out."""
+    found = {"PORT": "0", "ratio": "0.5", "WANTED": "true", "DIRECTORY": "a/b", "RATIO": "", "FOREIGN": "x"}
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(Plain) == Plain(port=0, ratio=0.5, wanted=True, directory=Path("a/b"))
+
+
+@pytest.mark.parametrize("value", ["true", "1e3", "0x10", "1.5", "null", "9" * 5000])
+def test_a_number_is_written_as_a_number(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """What JSON would read as something else, or nothing can read, is a problem of its variable."""
+    monkeypatch.setenv("PORT", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Plain)
+    (problem,) = caught.value.problems
+    assert problem.startswith("PORT: ")
+    assert problem.endswith("Port of HTTP")
