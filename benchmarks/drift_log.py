@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.report import say, table, write
 from drift.current.log_tail import LogTail
 from drift.current.prediction_log import PredictionLog
-from drift.current.window import SAMPLE_SEED, Window
-from drift.rows import Rows, Schema, row_key
+from drift.current.window import Window
+from drift.rows import SAMPLE_SEED, Rows, Schema, row_key
 
 __all__ = ["Measured", "main", "measure"]
 

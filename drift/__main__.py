@@ -40,10 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel("WARNING")  # it logs every request
     try:
         return _serve(settings)
-    except (DriftError, PortInUseError) as error:
+    except DriftError as error:
         log.critical(str(error))
-    except OSError as error:
-        log.critical(f"{settings.host}:{settings.port} cannot be bound: {error}; set HOST and PORT")
     return ExitCode.USAGE
 
 
@@ -51,7 +49,14 @@ def _serve(settings: Settings) -> int:
     with StopSignals() as stop:
         service = Service(settings)
         http = HttpServer(service.app, host=settings.host, port=settings.port, variable="PORT")
-        http.start()
+        try:
+            http.start()
+        except PortInUseError as error:
+            log.critical(str(error))
+            return ExitCode.USAGE
+        except OSError as error:
+            log.critical(f"{settings.host}:{settings.port} cannot be bound: {error}; set HOST and PORT")
+            return ExitCode.USAGE
         log.info("listening", http_port=http.port)
         service.monitor.refresh()
         while not stop.wait(settings.drift_evaluation_interval_seconds):

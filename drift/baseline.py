@@ -1,6 +1,7 @@
 """A reference, made ready for many comparisons: what each evaluation needs of it and none changes."""
 
 import time
+import zlib
 from dataclasses import dataclass
 
 import structlog
@@ -18,19 +19,25 @@ log = structlog.stdlib.get_logger("drift")
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A reference with its sorted columns, its null distributions, and its confidences where it has them."""
+    """A reference with its sorted columns, its null distributions, and its confidences where it has them.
+
+    `digest` tells it from others, after a restart too.
+    """
 
     reference: Reference
     prepared: Prepared
     calibration: Calibration
     estimator: AccuracyEstimator | None
+    digest: str
 
 
 def make_baseline(reference: Reference, methods: Methods) -> Baseline:
     """Prepare `reference`. Raises `UnfitMethodError` when the methods do not fit its columns."""
     started = time.monotonic()
     prepared = prepare(reference, methods)
-    baseline = Baseline(reference, prepared, Calibration(reference), AccuracyEstimator.fit(reference))
+    baseline = Baseline(
+        reference, prepared, Calibration(reference), AccuracyEstimator.fit(reference), _digest(reference)
+    )
     log.info(
         "reference prepared",
         features=len(reference.schema.feature_names),
@@ -41,3 +48,8 @@ def make_baseline(reference: Reference, methods: Methods) -> Baseline:
         duration_seconds=round(time.monotonic() - started, 3),
     )
     return baseline
+
+
+def _digest(reference: Reference) -> str:
+    names = ",".join(reference.schema.feature_names)
+    return f"{zlib.crc32(names.encode()):08x}-{reference.total_rows}-{reference.rows.identities()[0]:08x}"

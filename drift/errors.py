@@ -14,7 +14,6 @@ __all__ = [
     "ExitCode",
     "HistoryError",
     "HistoryRequestError",
-    "InvalidLocationError",
     "LokiError",
     "PredictionLogError",
     "ReportError",
@@ -38,20 +37,20 @@ class DriftError(Exception):
 
 
 class UnsupportedLocationError(DriftError, ValueError):
-    """A location that no source of this version can read. A `ValueError` too, so that settings list it."""
+    """A location that cannot be read. A `ValueError` too, so that settings list it.
 
-    def __init__(self, scheme: str) -> None:
-        self.scheme = scheme
-        super().__init__(
-            f"the scheme {scheme}:// is not supported; a local path and file:// are: "
-            "copy the data to a local disk or mount it, and give its path"
-        )
+    `location` is as people may see it; `reason` completes the sentence "<location> …".
+    """
+
+    def __init__(self, location: str, reason: str, remedy: str) -> None:
+        self.location, self.reason, self.remedy = location, reason, remedy
+        super().__init__(f"{location} {reason}; {remedy}")
 
 
 class DatasetError(DriftError):
-    """A CSV file that cannot be a reference or current dataset.
+    """A table that cannot be a reference, current rows or labels.
 
-    `role` is `Reference` or `Current`; `reason` completes the sentence "<role> dataset …".
+    `role` is `Reference`, `Current` or `Labels`; `reason` completes the sentence "<role> dataset …".
     """
 
     def __init__(self, role: str, path: str, reason: str, remedy: str) -> None:
@@ -96,15 +95,6 @@ class HistoryRequestError(DriftError):
         super().__init__(f"{parameter} is {value!r}, which it cannot be; {allowed}")
 
 
-class InvalidLocationError(UnsupportedLocationError):
-    """A location that names no dataset. `location` is as people may see it; `reason` completes "<location> …"."""
-
-    def __init__(self, location: str, reason: str, remedy: str) -> None:
-        self.location, self.reason, self.remedy = location, reason, remedy
-        self.scheme = location.partition("://")[0]
-        DriftError.__init__(self, f"{location} {reason}; {remedy}")
-
-
 class UnreadableObjectError(DriftError):
     """A file or an object of a store that cannot be read now. `missing` tells that there is none.
 
@@ -134,7 +124,7 @@ class ReportError(DriftError):
         self.reason = reason
         super().__init__(
             f"Evidently's report could not be drawn: {reason}; the metrics and the alarm do not depend on it, "
-            "and the next change of state, or GET /report, draws it again"
+            "and it is drawn again when somebody asks for it"
         )
 
 

@@ -2,7 +2,8 @@
 
 import enum
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from drift.accuracy.accuracy import Accuracy
@@ -10,8 +11,9 @@ from drift.accuracy.realised import realised
 from drift.alarm.persistence import Persistence
 from drift.alarm.verdict import Alarm
 from drift.baseline import Baseline
+from drift.current.event_filter import ServedModel
 from drift.rows import Rows
-from drift.statistics.column import ColumnDrift, Distribution, PredictionDrift
+from drift.statistics.column import ColumnDrift, Distribution
 from drift.statistics.distribution import describe
 from drift.statistics.kernel import compare
 
@@ -34,7 +36,8 @@ class Evaluation:
     `dataset_drift`, `drift_share`, `prediction` and `target` are None, and `features` and `distributions` are
     empty. `rows` counts the current rows, None when they could not be read; `reference_rows` is 0 before a reference
     was read. `rows_missing` counts rows that the source has and could not give, None where nothing tells. `notes`
-    are sentences about what went wrong without preventing a verdict. `evaluated_at` is ISO 8601 in UTC.
+    are sentences about what went wrong without preventing a verdict; `models` are those that answered, as far as the
+    source tells. `skipped` counts lines that were read and do not count, by reason. `evaluated_at` is ISO 8601 in UTC.
     """
 
     outcome: Outcome
@@ -45,7 +48,7 @@ class Evaluation:
     dataset_drift: bool | None
     drift_share: float | None
     features: tuple[ColumnDrift, ...]
-    prediction: PredictionDrift | None
+    prediction: ColumnDrift | None
     evaluated_at: str
     duration_seconds: float
     target: ColumnDrift | None = None
@@ -54,6 +57,8 @@ class Evaluation:
     realised_accuracy: Accuracy | None = None
     rows_missing: int | None = None
     notes: tuple[str, ...] = ()
+    models: tuple[ServedModel, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def evaluate(
@@ -67,7 +72,7 @@ def evaluate(
         reason = f"the window has {count} rows and {min_rows} are needed (DRIFT_MIN_ROWS)"
         return without_verdict(Outcome.INSUFFICIENT_DATA, reason, count, reference_rows)
     comparison = compare(baseline.prepared, current)
-    alarm = persistence.update(baseline.calibration.test(current))
+    alarm = persistence.update(baseline.calibration.test(current), current.identities())
     return Evaluation(
         outcome=Outcome.OK,
         reason="",

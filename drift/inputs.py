@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from drift.baseline import Baseline, make_baseline
-from drift.current.event_filter import SkipReason
-from drift.current.loki.loki_log import LokiLog
+from drift.current.event_filter import ServedModel, SkipReason
 from drift.current.source import CurrentSource, open_source
 from drift.data.labels import join, read_labels
 from drift.data.table import ReferenceDataset
@@ -25,11 +24,12 @@ log = structlog.stdlib.get_logger("drift")
 class Current:
     """The window: its rows, None when it is empty, and how many the source has and could not give.
 
-    `notes` are sentences about what else went wrong while it was read.
+    `models` are those that answered, as far as the source tells; `notes` are sentences about what else went wrong.
     """
 
     rows: Rows | None
     rows_missing: int | None
+    models: tuple[ServedModel, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -65,11 +65,17 @@ class Inputs:
         if rows is None:
             return Current(None, self._source.rows_missing)
         rows, notes = self._labelled(rows, baseline)
-        return Current(rows, self._source.rows_missing, notes)
+        models = self._source.served
+        if len(models) > 1:
+            several = ", ".join(f"{model.name} {model.version}" for model in models)
+            notes += (
+                f"the window has answers of several models ({several}); CURRENT_MODEL and CURRENT_VERSION choose",
+            )
+        return Current(rows, self._source.rows_missing, models, notes)
 
     def close(self) -> None:
         """Let go of the source of current rows."""
-        if isinstance(self._source, LokiLog):
+        if self._source is not None:
             self._source.close()
         self._source = None
 
@@ -85,6 +91,7 @@ class Inputs:
             if self._baseline.reference.schema != reference.schema:
                 self.close()  # its rows have the old shape
         self._baseline = baseline
+        self._dataset.accept()
         return baseline
 
     def _labelled(self, rows: Rows, baseline: Baseline) -> tuple[Rows, tuple[str, ...]]:
@@ -92,7 +99,8 @@ class Inputs:
         if uri is None or rows.keys is None:
             return rows, ()
         try:
-            return join(rows, read_labels(uri, baseline.reference.schema, rows.keys)), ()
+            labels = read_labels(uri, baseline.reference.schema, rows.keys)
+            return join(rows, labels), labels.notes()
         except DriftError as error:
             log.warning("labels cannot be read", reason=str(error))
             return rows, (f"labels cannot be read: {error}",)

@@ -3,21 +3,29 @@
 import enum
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
 import structlog
 
 from drift.alarm.persistence import Persistence
 from drift.baseline import Baseline
+from drift.current.event_filter import SkipReason
 from drift.errors import DriftError, ShuttingDownError
 from drift.evaluation import Evaluation, Outcome, evaluate, without_verdict
 from drift.inputs import Inputs
 from drift.rows import Rows
+from drift.state_file import StateFile
 
 __all__ = ["Evidence", "Health", "Monitor", "State", "Status"]
+
+#: An evaluation takes seconds, and reading from Loki four minutes at most; a file system may hang for ever.
+STUCK_SECONDS: Final = 600.0
 
 log = structlog.stdlib.get_logger("drift")
 
@@ -88,15 +96,20 @@ class Monitor:
         min_rows: int,
         alarm_runs: int,
         listener: Callable[[Evaluation, Evidence | None], None],
+        directory: Path | None = None,
     ) -> None:
+        """Keep in `directory`, if there is one, how often the alarm's test spoke in a row."""
         self._inputs, self._min_rows, self._alarm_runs = inputs, min_rows, alarm_runs
         self._listener = listener
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evaluation")
         self._lock = threading.Lock()
         self._running: Future[Evaluation] | None = None
+        self._began = 0.0
         self._stopping = False
+        self._skipped: Counter[SkipReason] = Counter()
         self._judged: Baseline | None = None
         self._persistence = Persistence(alarm_runs)
+        self._file = StateFile(directory, "alarm.json", without="after a restart an alarm begins anew")
         self._state = State(Status.WAITING_FOR_DATA, "the first evaluation has not finished", _now())
 
     @property
@@ -113,20 +126,24 @@ class Monitor:
             if self._stopping:
                 raise ShuttingDownError
             if self._running is None or self._running.done():
+                self._began = time.monotonic()
                 self._running = self._worker.submit(self._run)
             return self._running
 
     def health(self) -> Health:
         """Return how the service does now."""
         state, running = self._state, self._running
+        evaluating = running is not None and not running.done()
+        lasted = time.monotonic() - self._began if evaluating else 0.0
+        stuck = lasted > STUCK_SECONDS
         return Health(
-            status=state.status,
-            reason=state.reason,
-            since=state.since,
+            status=Status.FAILING if stuck else state.status,
+            reason=f"the evaluation under way has not ended for {lasted:.0f} s" if stuck else state.reason,
+            since=_ago(lasted) if stuck else state.since,
             notes=state.last.notes if state.last else (),
             last_run=state.verdict.evaluated_at if state.verdict else None,
             last_outcome=state.last.outcome if state.last else None,
-            evaluating=running is not None and not running.done(),
+            evaluating=evaluating,
             current_rows=state.last.rows if state.last else None,
             reference_rows=state.last.reference_rows if state.last else 0,
         )
@@ -154,24 +171,46 @@ class Monitor:
             # The edge of the process: a defect must not end the service.
             log.exception("drift evaluation failed", reason=repr(error))
             evaluation = self._failed(f"a defect, see the log: {error!r}")
-        evaluation = replace(evaluation, duration_seconds=round(time.monotonic() - started, 3))
+        skipped = self._inputs.take_skipped()
+        self._skipped.update(skipped)
+        if evaluation.outcome is Outcome.INSUFFICIENT_DATA and self._skipped:
+            evaluation = replace(evaluation, reason=f"{evaluation.reason}; {_told(self._skipped)}")
+        duration_seconds = round(time.monotonic() - started, 3)
+        evaluation = replace(evaluation, skipped={str(reason): count for reason, count in skipped.items()}, duration_seconds=duration_seconds)
         if evidence is not None:
             evidence = replace(evidence, evaluation=evaluation)
         self._state = _next_state(self._state, evaluation, evidence)
         _log_result(evaluation)
-        self._listener(evaluation, evidence)
+        try:
+            self._listener(evaluation, evidence)
+        except Exception as error:
+            # Who listens must not take the result from those who asked for it.
+            log.exception("an evaluation was not passed on", reason=repr(error))
         return evaluation
 
     def _evaluate(self) -> tuple[Evaluation, Evidence | None]:
         baseline, notes = self._inputs.baseline()
         if baseline is not self._judged:  # what was found against another reference does not count
-            self._judged, self._persistence = baseline, Persistence(self._alarm_runs)
+            self._judged, self._persistence = baseline, self._recall(baseline)
         current = self._inputs.current(baseline, time.time())
         evaluation = evaluate(baseline, current.rows, self._persistence, min_rows=self._min_rows)
-        evaluation = replace(evaluation, rows_missing=current.rows_missing, notes=(*notes, *current.notes))
+        evaluation = replace(
+            evaluation,
+            rows_missing=current.rows_missing,
+            notes=(*notes, *current.notes),
+            models=current.models,
+        )
         if current.rows is None or evaluation.outcome is not Outcome.OK:
             return evaluation, None
+        self._file.write({"reference": baseline.digest, "scopes": self._persistence.saved()})
         return evaluation, Evidence(evaluation, baseline, current.rows)
+
+    def _recall(self, baseline: Baseline) -> Persistence:
+        """Return how often the test spoke in a row against this reference, before a restart too."""
+        persistence, saved = Persistence(self._alarm_runs), self._file.read()
+        if saved.get("reference") == baseline.digest and isinstance(saved.get("scopes"), dict):
+            persistence.restore(saved["scopes"])
+        return persistence
 
     def _failed(self, reason: str) -> Evaluation:
         reference_rows = len(self._judged.reference.rows) if self._judged else 0
@@ -193,6 +232,11 @@ def _next_state(state: State, evaluation: Evaluation, evidence: Evidence | None)
     )
 
 
+def _told(skipped: Counter[SkipReason]) -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in skipped.most_common())
+    return f"lines skipped since the start: {reasons}"
+
+
 def _log_result(evaluation: Evaluation) -> None:
     if evaluation.outcome is Outcome.INSUFFICIENT_DATA:
         log.info("Not enough current data to evaluate drift", reason=evaluation.reason, rows=evaluation.rows)
@@ -201,7 +245,7 @@ def _log_result(evaluation: Evaluation) -> None:
         return
     fields = {
         "rows": evaluation.rows,
-        "p_values": dict(alarm.p_values),
+        "p_values": _shortened(alarm.p_values),
         "drift_share": evaluation.drift_share,
         "duration_seconds": evaluation.duration_seconds,
     }
@@ -209,10 +253,21 @@ def _log_result(evaluation: Evaluation) -> None:
         raised = [scope for scope in alarm.p_values if getattr(alarm, scope)]
         level = alarm.levels["features"]
         spoke = {name: value for name, value in alarm.feature_p_values.items() if value <= level}
-        log.warning("drift alarm", scopes=raised, feature_p_values=spoke, **fields)
+        log.warning("drift alarm", scopes=raised, feature_p_values=_shortened(spoke), **fields)
+    elif any(alarm.runs.values()):
+        runs = {scope: count for scope, count in alarm.runs.items() if count}
+        log.info("drift found, not yet an alarm", runs=runs, runs_needed=alarm.runs_needed, **fields)
     else:
         log.info("drift evaluated, no alarm", **fields)
 
 
+def _shortened(p_values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.3g}") for name, value in p_values.items()}
+
+
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _ago(0.0)
+
+
+def _ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

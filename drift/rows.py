@@ -6,6 +6,7 @@ reference, and the current rows follow: the same class may be written `1`, `1.0`
 
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "PROBABILITY_ROUNDING",
+    "SAMPLE_SEED",
     "Features",
     "PredictionKind",
     "Predictions",
@@ -29,6 +32,10 @@ PredictionKind = Literal["label", "number"]
 Features = NDArray[np.float64]
 Predictions = NDArray[Any]
 
+#: Seed of every sample of rows, so that the same data give the same result.
+SAMPLE_SEED: Final = 20020106
+#: Probabilities that are summed in single precision, as servers do, end up to so much above 1.
+PROBABILITY_ROUNDING: Final = 1e-6
 #: Whole numbers with more distinct values than this are counts, not classes.
 MAX_WHOLE_NUMBER_LABELS: Final = 50
 
@@ -56,6 +63,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def identities(self) -> NDArray[np.int64]:
+        """Return one number for each row: its key, or, where there are none, that of all the rows for each."""
+        if self.keys is not None:
+            return self.keys
+        digest = zlib.crc32(np.ascontiguousarray(self.features).view(np.uint8).data)
+        digest = zlib.crc32("\x1f".join(map(str, self.predictions)).encode("utf-8", "replace"), digest)
+        return np.full(len(self), digest, np.int64)
 
     def take(self, index: NDArray[np.intp]) -> "Rows":
         """Return the rows at `index`, in its order."""

@@ -9,13 +9,18 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from drift.alarm.persistence import RUNS_NEEDED
 from drift.data.location import parse_location
+from drift.service.history import DEFAULT_MAX_AGE_DAYS, DEFAULT_MAX_RUNS
+from drift.settings_conflicts import conflicts
 from drift.statistics.choice import Methods
 from telemetry import LogFormat
 
@@ -44,6 +49,11 @@ KubernetesName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
 ]
 Location = Annotated[str, StringConstraints(min_length=1), AfterValidator(_readable)]
+
+
+def _problem(sentence: str) -> InitErrorDetails:
+    # A `ValueError` could name one only.
+    return {"type": PydanticCustomError("conflict", "{sentence}", {"sentence": sentence}), "input": None}
 
 
 class Settings(BaseSettings):
@@ -124,7 +134,7 @@ class Settings(BaseSettings):
         "method, perhaps a threshold).",
     )
     drift_alarm_runs: int = Field(
-        default=2,
+        default=RUNS_NEEDED,
         ge=1,
         le=100,
         description="The alarm is raised once its test spoke in so many evaluations in a row, and ends likewise.",
@@ -135,10 +145,13 @@ class Settings(BaseSettings):
         "forgotten at the end of the process.",
     )
     drift_history_max_runs: int = Field(
-        default=10_000, ge=1, description="The history keeps so many evaluations."
+        default=DEFAULT_MAX_RUNS, ge=1, description="The history keeps so many evaluations."
     )
     drift_history_max_days: float = Field(
-        default=90.0, gt=0, allow_inf_nan=False, description="The history keeps evaluations for so many days."
+        default=DEFAULT_MAX_AGE_DAYS,
+        gt=0,
+        allow_inf_nan=False,
+        description="The history keeps evaluations for so many days.",
     )
     drift_action_webhook_url: HttpAddress | None = Field(
         default=None,
@@ -190,22 +203,20 @@ class Settings(BaseSettings):
         return loki
 
     @model_validator(mode="after")
-    def _one_whole_action(self) -> "Settings":
-        if self.drift_action_webhook_url and self.drift_action_argo_url:
-            raise ValueError("DRIFT_ACTION_WEBHOOK_URL and DRIFT_ACTION_ARGO_URL are both set; choose one")
-        if (self.drift_action_argo_url is None) != (self.drift_action_argo_template is None):
-            raise ValueError("DRIFT_ACTION_ARGO_URL and DRIFT_ACTION_ARGO_TEMPLATE belong together; set both")
-        if self.drift_action_argo_token is not None and self.drift_action_argo_token_file is not None:
-            raise ValueError(
-                "DRIFT_ACTION_ARGO_TOKEN and DRIFT_ACTION_ARGO_TOKEN_FILE are both set; choose one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _limits_leave_room(self) -> "Settings":
+    def _fits_together(self) -> "Settings":
+        given = {
+            name.upper(): value
+            for name in self.model_fields_set
+            if (value := getattr(self, name)) is not None
+        }
+        problems = list(conflicts(given))
         if self.drift_min_rows > self.drift_max_rows:
-            raise ValueError(
+            problems.append(
                 f"DRIFT_MIN_ROWS ({self.drift_min_rows}) is above DRIFT_MAX_ROWS ({self.drift_max_rows}), "
                 "so that no window could ever be evaluated; raise the second or lower the first"
+            )
+        if problems:
+            raise ValidationError.from_exception_data(
+                "Settings", [_problem(sentence) for sentence in problems]
             )
         return self

@@ -29,6 +29,9 @@ from rollout.plan import Plan, load_plan
 from rollout.registry import MlflowRegistry
 from rollout.state import Home
 
+#: How often `invoke drift` looks which model stable serves.
+_STABLE_SECONDS: Final = 5.0
+
 __all__ = ["DeployOptions", "deploy", "deploy_canary", "start_stack", "status", "stop_stack", "watch_drift"]
 
 P = ParamSpec("P")
@@ -193,20 +196,47 @@ def _asked(question: Callable[[], str], problems: list[str]) -> str:
 @_explained
 def watch_drift(home: Path) -> int:
     """Run the drift monitor on the prediction log of the local stack, until it is stopped."""
-    place = Home(home)
-    environment = python_environment()
-    if not {"REFERENCE_DATASET_URI", "CURRENT_DATASET_URI"} <= environment.keys():
+    given = {"LOG_FORMAT": "console", "HOST": "127.0.0.1"} | python_environment()
+    if {"REFERENCE_DATASET_URI", "CURRENT_DATASET_URI"} <= given.keys():
+        with contextlib.suppress(KeyboardInterrupt):  # the monitor got it as well, and ends by itself
+            return subprocess.run(python_module("drift"), env=given, check=False).returncode
+        return 0
+    return _watch_stable(Home(home), given)
+
+
+def _watch_stable(place: Home, given: dict[str, str]) -> int:
+    """Run the monitor for the model that stable serves, and anew for the next one."""
+    while True:
+        stack = load_stack(place)
+        served = stack.stable.served_model()
         found = {
-            "REFERENCE_DATASET_URI": str(load_stack(place).reference()),
+            "REFERENCE_DATASET_URI": str(stack.reference()),
             "CURRENT_DATASET_URI": str(place.logs),
             "CURRENT_TRACK": "stable",
-            "LOG_FORMAT": "console",
-            "HOST": "127.0.0.1",
+            "CURRENT_VERSION": served.version,
         }
-        environment = found | environment
-    with contextlib.suppress(KeyboardInterrupt):  # the monitor got it as well, and ends by itself
-        return subprocess.run(python_module("drift"), env=environment, check=False).returncode
-    return 0
+        with subprocess.Popen(python_module("drift"), env=found | given) as monitor:
+            try:
+                while monitor.poll() is None and _is_served(place, served.digest):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        monitor.wait(_STABLE_SECONDS)
+            except KeyboardInterrupt:  # the monitor got it as well, and ends by itself
+                monitor.wait()
+                return 0
+            if monitor.poll() is not None:
+                return monitor.returncode
+            monitor.terminate()
+        Console(stderr=True).print(
+            "stable serves another model: the drift monitor starts anew with its reference"
+        )
+
+
+def _is_served(place: Home, digest: str) -> bool:
+    """Whether stable serves that model still; a stack that does not answer is no other model."""
+    try:
+        return load_stack(place).stable.served_model().digest == digest
+    except RolloutError:
+        return True
 
 
 def _show(report: dict[str, Any], title: str, *, as_json: bool) -> None:

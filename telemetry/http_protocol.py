@@ -1,7 +1,7 @@
 """uvicorn as `HttpServer` runs it. Imported at its start, since uvicorn takes as long to import as gRPC."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -27,19 +27,31 @@ def make_server(app: ASGIApp, most_connections: int | None) -> uvicorn.Server:
     )
 
 
+#: A line of a request and its headers; what browsers and proxies send has a few KiB (nginx takes 32).
+HEAD_BYTES: Final = 64 * 1024
+
+
 class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one of two that uvicorn prefers here
-    """Closes a connection on which no request is worked on, and none comes in time.
+    """Closes a connection on which no request is worked on, and none comes in time, or begins without an end.
 
     One timer a connection, which looks at the clock when it goes off, since a timer a request costs each of them.
     """
 
     _since = 0.0
+    _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as in uvicorn
         super().connection_made(transport)
         self._since = self.loop.time()
         self._timer = self.loop.call_later(http_server.HEAD_SECONDS, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._is_waiting() else 0
+        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -53,11 +65,13 @@ class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one 
     def _look(self) -> None:
         if self.transport.is_closing():
             return
-        waiting = self.cycle is None or self.cycle.response_complete
-        left = (
-            self._since + http_server.HEAD_SECONDS - self.loop.time() if waiting else http_server.HEAD_SECONDS
-        )
+        left = http_server.HEAD_SECONDS
+        if self._is_waiting():
+            left += self._since - self.loop.time()
         if left <= 0:
             self.transport.close()
         else:
             self._timer = self.loop.call_later(left, self._look)
+
+    def _is_waiting(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete

@@ -14,15 +14,16 @@ from drift.alarm.verdict import SCOPES
 from drift.statistics.kernel import compare
 from drift.statistics.prepared import prepare
 
-__all__ = ["Raised", "count_raised", "wilson"]
+__all__ = ["SHOWN", "SURE", "Raised", "count_raised", "wilson"]
 
 _SEED: Final = 20261124
 #: Windows against one reference: together they have half of its rows at most, so that they hardly err together.
 _MOST_WINDOWS: Final = 20
 #: Windows of a cell that Evidently's flags are taken of as well.
 _EVIDENTLY_WINDOWS: Final = 60
-#: Standard normal quantile of a two-sided interval of 95 %.
-_Z: Final = 1.959964
+#: Standard normal quantiles of two-sided intervals of 95 % and of 99.9 %.
+SHOWN: Final = 1.959964
+SURE: Final = 3.290527
 
 
 @dataclass
@@ -49,17 +50,17 @@ class Raised:
         """Return the share of windows with each flag."""
         return [*np.mean(self.flags, axis=0).tolist(), *np.mean(self.evidently, axis=0).tolist()]
 
-    def interval(self) -> tuple[float, float]:
-        """Return Wilson's interval of 95 %, of as many windows as would tell as much if they shared no reference."""
+    def interval(self, quantile: float = SHOWN) -> tuple[float, float]:
+        """Return Wilson's interval, of as many windows as would tell as much if they shared no reference."""
         raised = np.any(self.flags, axis=1)
         groups = raised.reshape(self.references, -1)
         alone = raised.mean() * (1 - raised.mean()) / groups.shape[1]
         effect = max(groups.mean(axis=1).var(ddof=1) / alone, 1.0) if alone > 0 else 1.0
-        return wilson(float(raised.mean()), len(raised) / effect)
+        return wilson(float(raised.mean()), len(raised) / effect, quantile)
 
     def as_json(self) -> dict[str, object]:
         """Return the figures by name."""
-    names = [*SCOPES, "evidently_dataset", "evidently_feature"]
+        names = [*SCOPES, "evidently_dataset", "evidently_feature"]
         return {
             "population": self.population,
             "reference_rows": self.reference_rows,
@@ -92,8 +93,12 @@ def count_raised(
     return found
 
 
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return the interval of 95 % of a share of `count` (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+def wilson(share: float, count: float, quantile: float = SHOWN) -> tuple[float, float]:
+    """Return the interval of a share of `count` (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+    centre = (share + quantile**2 / (2 * count)) / (1 + quantile**2 / count)
+    half = (
+        quantile
+        / (1 + quantile**2 / count)
+        * math.sqrt(share * (1 - share) / count + quantile**2 / (4 * count**2))
+    )
     return max(centre - half, 0.0), min(centre + half, 1.0)

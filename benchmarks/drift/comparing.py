@@ -151,6 +151,7 @@ def _spend_ours(reference: Rows, current: Rows) -> Spent:
 def _values(comparison: Comparison) -> dict[str, float]:
     columns = (*comparison.features, comparison.prediction)
     values = {column.name: column.statistic for column in columns if column.statistic is not None}
+    assert comparison.prediction.psi is not None
     return {**values, "psi": comparison.prediction.psi}
 
 

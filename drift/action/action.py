@@ -4,7 +4,6 @@ import enum
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -53,15 +52,13 @@ class Action:
         *,
         cooldown_seconds: float,
         directory: Path | None = None,
-        model: str | None = None,
-        version: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._receiver, self._cooldown_seconds, self._clock = receiver, cooldown_seconds, clock
-        self._model, self._version = model, version
         self._file = RecordFile(directory)
         self._record = self._file.read()
-        self._counts: Counter[str] = Counter({outcome.value: 0 for outcome in ActionOutcome})
+        #: Replaced as a whole: who reads it waits for no lock, which is held while the record is written.
+        self._counts: Mapping[str, int] = {outcome.value: 0 for outcome in ActionOutcome}
         self._failures, self._not_before = 0, 0.0
         self._lock = threading.Lock()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="action")
@@ -71,8 +68,7 @@ class Action:
     @property
     def counts(self) -> Mapping[str, int]:
         """How often each outcome was since the start; `cooled_down` counts verdicts with an alarm."""
-        with self._lock:
-            return dict(self._counts)
+        return self._counts
 
     def notify(self, evaluation: Evaluation, alarm: Alarm) -> None:
         """Take note of a verdict, and begin a call if one is due. Returns at once, and raises nothing of the call."""
@@ -82,7 +78,7 @@ class Action:
             if self._stopping or self._record.alarm_id is None or self._is_busy():
                 return
             if self._is_cooling_down(now):
-                self._counts[ActionOutcome.COOLED_DOWN] += 1
+                self._count(ActionOutcome.COOLED_DOWN)
             elif now >= self._not_before:
                 message = self._message(self._record.alarm_id, evaluation, alarm, now)
                 self._running = self._worker.submit(self._call, message)
@@ -114,6 +110,9 @@ class Action:
             self._record = record
             self._file.write(record)
 
+    def _count(self, outcome: ActionOutcome) -> None:
+        self._counts = {**self._counts, outcome: self._counts[outcome] + 1}
+
     def _is_busy(self) -> bool:
         return self._running is not None and not self._running.done()
 
@@ -123,7 +122,7 @@ class Action:
 
     def _message(self, alarm_id: str, evaluation: Evaluation, alarm: Alarm, now: float) -> Message:
         call_id = f"{alarm_id}-{self._record.calls + 1}"
-        return Message(call_id, alarm_id, now, self._model, self._version, build_content(evaluation, alarm))
+        return Message(call_id, alarm_id, now, *_model_of(evaluation), build_content(evaluation, alarm))
 
     def _call(self, message: Message) -> None:
         try:
@@ -138,13 +137,13 @@ class Action:
     def _conclude(self, message: Message, answer: Answer) -> None:
         now = self._clock()
         if answer.ok:
-            self._counts[ActionOutcome.OK] += 1
+            self._count(ActionOutcome.OK)
             self._failures, self._not_before = 0, 0.0
             same = self._record.alarm_id == message.alarm_id  # it may have ended meanwhile
             self._keep(replace(self._record, calls=self._record.calls + same, called_at=now))
             log.warning("drift action taken", id=message.id, detail=answer.detail)
             return
-        self._counts[ActionOutcome.FAILED] += 1
+        self._count(ActionOutcome.FAILED)
         # 2**10 minutes are beyond the longest wait; a power of the number of failures of a year would be none.
         doubled = min(_FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10), _LONGEST_WAIT_SECONDS)
         after_seconds = doubled if answer.after_seconds is None else answer.after_seconds
@@ -152,3 +151,13 @@ class Action:
         log.error(
             "drift action failed", id=message.id, detail=answer.detail, retry_after_seconds=after_seconds
         )
+
+
+def _model_of(evaluation: Evaluation) -> tuple[str | None, str | None]:
+    """Return name and version of the model that answered; nothing where several did, or the source does not tell."""
+    names = {model.name for model in evaluation.models}
+    versions = {model.version for model in evaluation.models}
+    return (
+        names.pop() if len(names) == 1 else None,
+        versions.pop() if len(evaluation.models) == 1 else None,
+    )

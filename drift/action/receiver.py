@@ -125,15 +125,21 @@ def _post(
     """Post, and tell by the status what came of it; `repeated` is the one that says "I have that"."""
     headers = {"content-type": "application/json", "user-agent": "coalmine-drift", **headers}
     try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT)
+        with httpx.stream("POST", url, content=body, headers=headers, timeout=_TIMEOUT) as answer:
+            return _answer(receiver, answer, repeated)
     except httpx.HTTPError as error:
         return Answer(False, f"{receiver} does not answer: {str(error) or type(error).__name__}")
+
+
+def _answer(receiver: str, answer: httpx.Response, repeated: int | None) -> Answer:
+    """Go by the status; of a body only the beginning is read, since it may have no end."""
     status = answer.status_code
     if answer.is_success:
         return Answer(True, f"{receiver} took it ({status})")
     if status == repeated:
         return Answer(True, f"{receiver} has it from an earlier attempt ({status})")
-    said = "".join(c for c in answer.text[:_WORDS] if c.isprintable()) or answer.reason_phrase
+    beginning = next(answer.iter_raw(_WORDS), b"").decode("utf-8", "replace")
+    said = "".join(c for c in beginning if c.isprintable()) or answer.reason_phrase
     return Answer(False, f"{receiver} answered {status}: {said}", _wait_seconds(answer))
 
 

@@ -1,19 +1,12 @@
 """What must survive a restart: which alarm there is, and when its call was answered last."""
 
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-import orjson
-import structlog
+from drift.state_file import StateFile
 
 __all__ = ["Record", "RecordFile"]
-
-log = structlog.stdlib.get_logger("drift")
-
-_FILE: Final = "action.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +22,26 @@ class Record:
 
 
 class RecordFile:
-    """Keeps the record in a directory, or in memory only when there is none.
-
-    A disk that fails is logged and no reason to stop: the cool-down then holds until a restart.
-    """
+    """Keeps the record in a directory, or in memory only when there is none."""
 
     def __init__(self, directory: Path | None) -> None:
-        self._path = None if directory is None else directory / _FILE
+        self._file = StateFile(directory, "action.json", without="after a restart an alarm may be told twice")
 
     def read(self) -> Record:
         """Return the record, an empty one when there is none that can be read."""
-        if self._path is None:
-            return Record()
+        content = self._file.read()
         try:
-            return _parse(orjson.loads(self._path.read_bytes()))
-        except FileNotFoundError:
-            return Record()
-        except (OSError, ValueError) as error:
-            log.warning(
-                "the record of actions cannot be read: an alarm may be told twice",
-                path=str(self._path),
-                reason=str(error),
-            )
+            return _parse(content) if content else Record()
+        except ValueError as error:
+            self._file.complain("read", error)
             return Record()
 
     def write(self, record: Record) -> None:
-        """Replace the record at once, so that a crash leaves the old or the new one."""
-        if self._path is None:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=self._path.parent, prefix=f".{_FILE}-", delete=False
-            ) as file:
-                file.write(orjson.dumps(asdict(record)))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(self._path)
-        except OSError as error:
-            log.warning(
-                "the record of actions cannot be written: after a restart an alarm may be told twice",
-                path=str(self._path),
-                reason=str(error),
-            )
+        """Replace the record."""
+        self._file.write(asdict(record))
 
 
-def _parse(content: object) -> Record:
-    if not isinstance(content, dict):
-        raise ValueError("it is no object")
+def _parse(content: dict[str, Any]) -> Record:
     alarm_id, calls, called_at = (content.get(name) for name in ("alarm_id", "calls", "called_at"))
     if not (
         isinstance(alarm_id, str | None)

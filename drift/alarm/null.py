@@ -11,8 +11,8 @@ from drift.alarm.sample import Sample
 
 __all__ = ["DRAWS", "Gauge", "Null", "PValues", "batches", "draw_null"]
 
-#: Windows drawn. At a level of 0.003 the sixth largest of 1,999 decides, so that what a service lives with, once
-#: drawn, is 0.003 with a standard deviation of 0.0012.
+#: Windows drawn. At a level of 0.0025 the fifth largest of 1,999 decides, so that what a service lives with, once
+#: drawn, is 0.0025 with a standard deviation of 0.0011.
 DRAWS: Final = 1999
 #: Codes counted at once: what stays in the cache.
 _BATCH_CODES: Final = 200_000

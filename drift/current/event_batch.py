@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.current.prediction_event import PredictionEvent
-from drift.rows import Features, Rows, Schema, row_key
+from drift.rows import PROBABILITY_ROUNDING, Features, Rows, Schema, row_key
 
 __all__ = ["BATCH_ROWS", "EventBatch", "GatheredRows"]
 
 #: Rows gathered before arrays are made of them: enough that the making costs little, few enough to be small.
 BATCH_ROWS: Final = 8192
 
-#: Probabilities are rounded to float32 by servers: a little above 1 is 1.
-_ROUNDING: Final = 1e-6
 _NAN: Final = float("nan")
 
 
@@ -100,5 +98,5 @@ class EventBatch:
 
 def _confidences(values: list[float]) -> NDArray[np.float64]:
     found = np.array(values, dtype=np.float64)
-    found[~((found >= 0) & (found <= 1 + _ROUNDING))] = np.nan
+    found[~((found >= 0) & (found <= 1 + PROBABILITY_ROUNDING))] = np.nan
     return np.minimum(found, 1.0)

@@ -3,7 +3,15 @@
 import enum
 from dataclasses import dataclass
 
-__all__ = ["EventFilter", "SkipReason"]
+__all__ = ["EventFilter", "ServedModel", "SkipReason"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServedModel:
+    """A model that answered rows of the window: its name and version, empty where events do not tell."""
+
+    name: str
+    version: str
 
 
 class SkipReason(enum.StrEnum):

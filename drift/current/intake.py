@@ -9,10 +9,11 @@ import structlog
 
 from drift.current.cut_line import LineJoiner
 from drift.current.event_batch import BATCH_ROWS, EventBatch
-from drift.current.prediction_event import EventFilter, EventReader, SkipReason
+from drift.current.event_filter import EventFilter, ServedModel, SkipReason
+from drift.current.prediction_event import EventReader
 from drift.current.seen import SeenIds
-from drift.current.window import SAMPLE_SEED, Window
-from drift.rows import Rows, Schema
+from drift.current.window import Window
+from drift.rows import SAMPLE_SEED, Rows, Schema
 
 __all__ = ["Intake", "Line"]
 
@@ -48,6 +49,8 @@ class Intake:
         self._seen = SeenIds()
         self._skipped: Counter[SkipReason] = Counter()
         self._not_json: dict[str, _NotJson] = {}
+        #: When each model that answered did so last.
+        self._served: dict[tuple[str | None, str | None], float] = {}
 
     def take(self, lines: Iterable[Line], now: float, *, origin: str) -> None:
         """Read lines. Those that are no JSON are counted; `sample` logs them, one line for each `origin`."""
@@ -58,6 +61,7 @@ class Intake:
                 continue
             if not isinstance(found, SkipReason):
                 self._batch.add(found, moment)
+                self._served[found.model, found.version] = found.timestamp or moment
                 if len(self._batch) >= BATCH_ROWS:
                     self._settle(now)
                 continue
@@ -83,8 +87,15 @@ class Intake:
                     "Skipping non-JSON log line", origin=origin, lines=found.lines, example=found.example
                 )
         self._not_json.clear()
-        self._seen.forget(now - self._range_seconds)
+        begin = now - self._range_seconds
+        self._seen.forget(begin)
+        self._served = {model: last for model, last in self._served.items() if last >= begin}
         return self._window.sample(now)
+
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        """The models that answered the rows of the last sample; an answer is what its event says it is."""
+        return tuple(sorted(ServedModel(name or "", version or "") for name, version in self._served))
 
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""

@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import repeat
 from pathlib import Path
 
-from drift.current.event_filter import EventFilter, SkipReason
+from drift.current.event_filter import EventFilter, ServedModel, SkipReason
 from drift.current.intake import Intake
 from drift.current.log_tail import LogTail
 from drift.errors import PredictionLogError
@@ -49,6 +49,11 @@ class PredictionLog:
             raise PredictionLogError(str(error.filename or self._path), reason.lower()) from None
         return self._intake.sample(now)
 
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        """The models that answered the rows of the last window."""
+        return self._intake.served
+
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""
         return self._intake.take_skipped()
@@ -57,6 +62,9 @@ class PredictionLog:
     def rows_missing(self) -> int | None:
         """None: a log does not tell what was never written to it."""
         return None
+
+    def close(self) -> None:
+        """Do nothing: files are open only while they are read."""
 
     def _files(self) -> list[Path]:
         if self._path.is_dir():

@@ -1,24 +1,20 @@
 """Where current rows come from, behind one small interface."""
 
 from collections import Counter
-from pathlib import PurePath
-from typing import Final, Protocol
+from typing import Protocol
 
-from drift.current.event_filter import EventFilter, SkipReason
+from drift.current.event_filter import EventFilter, ServedModel, SkipReason
 from drift.current.intake import Intake
 from drift.current.loki.access import Access
 from drift.current.loki.client import LokiClient
 from drift.current.loki.loki_log import LokiLog
 from drift.current.prediction_log import PredictionLog
-from drift.data.location import local_path, parse_location
+from drift.data.location import is_dataset, local_path
 from drift.data.table import read_current
 from drift.rows import Rows, Schema
 from drift.settings import Settings
 
 __all__ = ["CurrentSource", "Dataset", "open_source"]
-
-#: What a dataset's name ends in, perhaps with `.gz` behind; all else on a disk is a log.
-_DATASETS: Final = frozenset({".csv", ".parquet", ".pq"})
 
 
 class CurrentSource(Protocol):
@@ -36,6 +32,13 @@ class CurrentSource(Protocol):
     @property
     def rows_missing(self) -> int | None:
         """How many rows of the last window the source has and could not give, None where nothing tells."""
+
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        """The models that answered the rows of the last window, as far as the source tells."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
 
 
 class Dataset:
@@ -57,6 +60,14 @@ class Dataset:
         """Nothing: all rows of a dataset are there."""
         return 0
 
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        """None: a dataset does not tell."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: it is open only while it is read."""
+
 
 def open_source(settings: Settings, schema: Schema) -> CurrentSource:
     """Return Loki if the settings have one, else the dataset or log of `CURRENT_DATASET_URI`.
@@ -68,7 +79,7 @@ def open_source(settings: Settings, schema: Schema) -> CurrentSource:
         return _loki(settings, schema, chosen)
     location = settings.current_dataset_uri
     assert location is not None
-    if _is_dataset(location):
+    if is_dataset(location):
         return Dataset(location, schema, max_rows=settings.drift_max_rows)
     return PredictionLog(
         local_path(location),
@@ -91,11 +102,3 @@ def _loki(settings: Settings, schema: Schema, chosen: EventFilter) -> LokiLog:
     range_seconds = settings.loki_range_minutes * 60
     intake = Intake(schema, chosen, range_seconds=range_seconds, max_rows=settings.drift_max_rows)
     return LokiLog(LokiClient(access), settings.loki_query, intake, range_seconds=range_seconds)
-
-
-def _is_dataset(location: str) -> bool:
-    """Whether a location is a dataset: what its name says, and anything that is not on a disk."""
-    found = parse_location(location)
-    path = PurePath(found.name.lower())
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    return found.store is not None or suffix in _DATASETS

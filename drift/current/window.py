@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 
 from drift.rows import Rows
 
-__all__ = ["SAMPLE_SEED", "Window"]
+__all__ = ["Window"]
 
-#: Seed of every sample of rows, so that the same data give the same result.
-SAMPLE_SEED: Final = 20020106
 #: Rows looked at together for those that may still be sampled.
 _CHUNK_ROWS: Final = 4096
 #: Rows may become so many times more before the window is tidied: more often costs time, less often memory.

@@ -29,7 +29,7 @@ class Labels:
 
     `keys` rise and `values` has for each its label, in the form of predictions. The counts are of rows of the file:
     all; those of rows that were not asked for; those that another row for the same key replaced, since the last one
-    wins; and those that have no label.
+    wins; those that have no label; and those of events with several rows that do not say which.
     """
 
     keys: NDArray[np.int64]
@@ -38,9 +38,25 @@ class Labels:
     unknown_rows: int
     repeated_rows: int
     empty_rows: int
+    ambiguous_rows: int
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about labels that are of no use."""
+        found = []
+        if self.ambiguous_rows:
+            found.append(
+                f"{self.ambiguous_rows} labels are of events with several rows and do not say of which; give the "
+                "file a column row, from 0"
+            )
+        if self.unknown_rows and not len(self) and not self.ambiguous_rows:
+            found.append(
+                f"none of {self.total_rows} labels belongs to a row of the window; event_id must be that of the "
+                "answer, not the request id"
+            )
+        return tuple(found)
 
 
 def read_labels(location: str | Path, schema: Schema, keys: NDArray[np.int64]) -> Labels:
@@ -78,14 +94,19 @@ class _Found:
 
     wanted: frozenset[int]
     missing: tuple[str, ...]
+    #: Whether the file says of which row of an event a label is.
+    has_rows: bool
     texts: dict[int, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, key: int, text: str) -> None:
+    def add(self, event: str, part: int, row: int, text: str) -> None:
+        key = row_key(event, part, row)
         if text in self.missing:
             self.counts["empty"] += 1
         elif key not in self.wanted:
             self.counts["unknown"] += 1
+        elif not self.has_rows and row_key(event, part, 1) in self.wanted:
+            self.counts["ambiguous"] += 1
         else:
             self.counts["repeated"] += key in self.texts
             self.texts[key] = text
@@ -97,7 +118,7 @@ class _Found:
         except ValueError as error:
             reason = f"has a label that is no {schema.kind}, as the predictions are ({error})"
             raise BrokenContentError(reason, "correct it, or leave the cell empty") from None
-        counts = (self.counts[name] for name in ("total", "unknown", "repeated", "empty"))
+        counts = (self.counts[name] for name in ("total", "unknown", "repeated", "empty", "ambiguous"))
         return Labels(keys, values, *counts)
 
 
@@ -116,26 +137,27 @@ def _check_columns(names: list[str]) -> None:
 
 
 def _find(table: TableFile, schema: Schema, keys: NDArray[np.int64], *, careful: bool) -> _Found:
-    found = _Found(frozenset(keys.tolist()), MISSING if schema.kind == "number" else ("",))
+    missing = MISSING if schema.kind == "number" else ("",)
+    found = _Found(frozenset(keys.tolist()), missing, "row" in table.names)
     places = [name for name in _PLACES if name in table.names]
     for batch in table.batches(places, _REQUIRED, careful=careful):
         try:
-            for key, text in _keyed(batch, places):
-                found.add(key, text)
+            for event, part, row, text in _placed(batch, places):
+                found.add(event, part, row, text)
         except NotANumberError as error:
-            row = found.counts["total"] + error.row + 1
-            reason = f"cannot be read ({error.column} of row {row}: {error})"
+            place = found.counts["total"] + error.row + 1
+            reason = f"cannot be read ({error.column} of row {place}: {error})"
             raise BrokenContentError(reason, "give whole numbers from 0") from None
         found.counts["total"] += batch.num_rows
     return found
 
 
-def _keyed(batch: pa.RecordBatch, places: Sequence[str]) -> Iterator[tuple[int, str]]:
+def _placed(batch: pa.RecordBatch, places: Sequence[str]) -> Iterator[tuple[str, int, int, str]]:
     events, texts = (to_texts(batch.column(name)).to_pylist() for name in _REQUIRED)
     parts, rows = (
         _whole(batch.column(name), name) if name in places else [0] * batch.num_rows for name in _PLACES
     )
-    return zip(map(row_key, events, parts, rows), texts, strict=True)
+    return zip(events, parts, rows, texts, strict=True)
 
 
 def _whole(column: pa.Array, name: str) -> list[int]:

@@ -2,18 +2,21 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from drift.errors import InvalidLocationError, UnsupportedLocationError
+from drift.errors import UnsupportedLocationError
 
-__all__ = ["Location", "StoreName", "local_path", "parse_location"]
+__all__ = ["Location", "StoreName", "is_dataset", "local_path", "parse_location"]
 
 StoreName = Literal["s3", "gs", "az"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: `C:\data` is a path
+
+#: What a dataset's name ends in, perhaps with `.gz` behind; all else on a disk is a log.
+_DATASETS: Final = frozenset({".csv", ".parquet", ".pq"})
 
 #: Other names of the same stores, which other tools write.
 _STORES: Final[dict[str, StoreName]] = {
@@ -58,14 +61,22 @@ def parse_location(text: str) -> Location:
     known = scheme.group(1).lower()
     if known not in _STORES:
         reason = "is neither a path nor a URI of file://, s3://, gs:// or az://"
-        raise InvalidLocationError(f"{scheme.group(1)}://…", reason, "copy the data to one of these")
+        raise UnsupportedLocationError(f"{scheme.group(1)}://…", reason, "copy the data to one of these")
     authority, _, name = text[scheme.end() :].partition("?")[0].partition("/")
     found = Location(_STORES[known], authority.rpartition("@")[2], name)
     if not found.bucket or not name.strip("/") or name.endswith("/"):
-        raise InvalidLocationError(
+        raise UnsupportedLocationError(
             str(found), "names no object in a bucket", f"write {found.store}://BUCKET/PATH/TO/DATASET.csv"
         )
     return found
+
+
+def is_dataset(text: str) -> bool:
+    """Return whether a location is a dataset: its name says so, or it is not on a disk."""
+    found = parse_location(text)
+    path = PurePath(found.name.lower())
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    return found.store is not None or suffix in _DATASETS
 
 
 def local_path(location: str) -> Path:
@@ -74,8 +85,10 @@ def local_path(location: str) -> Path:
     if scheme is None:
         return Path(location)
     if scheme.group(1).lower() != "file":
-        raise UnsupportedLocationError(scheme.group(1))
+        reason = "is not on a disk of this machine"
+        raise UnsupportedLocationError(f"{scheme.group(1)}://…", reason, "give a path or a file:// URI")
     parts = urlsplit(location)
     if parts.netloc not in ("", "localhost"):
-        raise UnsupportedLocationError(f"file://{parts.netloc.rpartition('@')[2]}")
+        host = f"file://{parts.netloc.rpartition('@')[2]}/…"
+        raise UnsupportedLocationError(host, "is a file of another host", "mount it here, and give its path")
     return Path(url2pathname(parts.path))

@@ -1,7 +1,6 @@
 """From the columns of a dataset to rows: first as they are written, then in the form of the schema."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +10,9 @@ from drift.data.arrow_values import int_values, place_array
 from drift.data.columns import to_codes, to_numbers, to_texts
 from drift.data.content import BrokenContentError
 from drift.data.csv_file import MISSING
-from drift.rows import Predictions, Rows, Schema
+from drift.rows import PROBABILITY_ROUNDING, Predictions, Rows, Schema
 
 __all__ = ["RowColumns", "finish"]
-
-#: Probabilities that are summed in single precision end up to so much beside 1.
-_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ def _confidences(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     known = values[~np.isnan(values)]
     if not len(known):
         return None
-    wrong = known[(known < 0) | (known > 1 + _ROUNDING)]
+    wrong = known[(known < 0) | (known > 1 + PROBABILITY_ROUNDING)]
     if len(wrong):
         reason = f"has a confidence that is no share from 0 to 1 ({wrong[0]:g})"
         raise BrokenContentError(

@@ -44,22 +44,27 @@ class ReferenceDataset:
 
     def __init__(self, location: str | Path, max_rows: int) -> None:
         self._location, self._max_rows = location, max_rows
-        self._stamp: str | None = None
+        self._read: str | None = None
+        self._accepted: str | None = None
 
     def read(self) -> Reference:
         """Read it. Raises `DatasetError`, `UnsupportedLocationError`."""
         with open_table("Reference", self._location) as table:
             reference = _reference(table, self._max_rows)
-            self._stamp = table.stamp
+            self._read = table.stamp
             return reference
 
+    def accept(self) -> None:
+        """Take note that what was read last is in use; until then it has changed."""
+        self._accepted = self._read
+
     def changed(self) -> bool:
-        """Return whether it was replaced since it was read, which costs one small request.
+        """Return whether it is another one than was accepted, which costs one small request.
 
         Raises `DatasetError`, when it cannot be told, `UnsupportedLocationError`.
         """
         try:
-            return read_stamp(parse_location(str(self._location))) != self._stamp
+            return read_stamp(parse_location(str(self._location))) != self._accepted
         except UnreadableObjectError as error:
             raise dataset_error("Reference", error) from error
 

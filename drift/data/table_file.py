@@ -16,9 +16,9 @@ import pyarrow as pa
 from drift.data.content import BrokenContentError, first_line
 from drift.data.csv_file import CsvFile
 from drift.data.location import parse_location
-from drift.data.memory import give_back
 from drift.data.objects import open_object
 from drift.errors import DatasetError, UnreadableObjectError
+from drift.memory import give_back
 
 __all__ = ["TableFile", "dataset_error", "open_table"]
 

@@ -46,7 +46,7 @@ def _pairs(
         assert drift.statistic is not None
         assert drift.threshold is not None
         yield drift.name, drift.statistic, theirs, drift.threshold
-    if drawn.psi is not None:
+    if drawn.psi is not None and comparison.prediction.psi is not None:
         yield "prediction (PSI)", comparison.prediction.psi, drawn.psi, _PSI_THRESHOLD
 
 

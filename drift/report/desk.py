@@ -45,13 +45,12 @@ class ReportDesk:
         self._stopping = False
 
     def take(self, subject: Subject, *, alarm: bool) -> None:
-        """Take in the last verdict, and draw it at once when the alarm began or ended with it."""
+        """Take in the last verdict, and begin to draw it when the alarm began or ended with it."""
         with self._lock:
-            self._subject = subject
             changed, self._alarm = alarm != self._alarm, alarm
-            stopping = self._stopping
-        if changed and not stopping:
-            self.report()
+            self._subject = subject
+            if changed and not self._stopping:
+                self._begin(subject)
 
     def report(self) -> Future[bytes] | None:
         """Begin to draw the last verdict, or join who does; None before the first one.
@@ -62,12 +61,7 @@ class ReportDesk:
         with self._lock:
             if self._stopping:
                 raise ShuttingDownError
-            subject = self._subject
-            if subject is None:
-                return None
-            if self._drawing is None or self._drawing[0] is not subject or _failed(self._drawing[1]):
-                self._drawing = (subject, self._worker.submit(self._draw, subject))
-            return self._drawing[1]
+            return None if self._subject is None else self._begin(self._subject)
 
     def stop(self, timeout_seconds: float) -> bool:
         """Draw no more, end what is being drawn; return whether it ended in time."""
@@ -79,6 +73,11 @@ class ReportDesk:
         if drawing is None or drawing[1].cancelled():
             return True
         return not wait([drawing[1]], timeout_seconds).not_done
+
+    def _begin(self, subject: Subject) -> Future[bytes]:
+        if self._drawing is None or self._drawing[0] is not subject or _failed(self._drawing[1]):
+            self._drawing = (subject, self._worker.submit(self._draw, subject))
+        return self._drawing[1]
 
     def _draw(self, subject: Subject) -> bytes:
         try:

@@ -13,17 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from drift.errors import ReportError
+from drift.errors import ReportError, ShuttingDownError
 from drift.report.handover import ReportResult, Request, read_result, write_request
-from drift.rows import Reference, Rows
+from drift.rows import SAMPLE_SEED, Reference, Rows
 from drift.statistics import Methods
 
 __all__ = ["MEMORY_BYTES", "SAMPLE_ROWS", "SECONDS", "Reporter"]
 
 #: Rows of each side that are drawn. Evidently's pages of more rows take minutes to open (evidently #15).
 SAMPLE_ROWS: Final = 5000
-#: Seed of the sample, so that the same rows give the same page.
-SAMPLE_SEED: Final = 20020106
 #: Measured: 12 s of processor time for 100 features, five of them for the imports; ten times that, for busy nodes.
 SECONDS: Final = 180.0
 #: Measured: 500 MiB for 100 features and 5000 rows a side.
@@ -64,7 +62,7 @@ class Reporter:
         self._stopping = False
 
     def draw(self, reference: Reference, current: Rows, methods: Methods | None = None) -> ReportResult:
-        """Draw `current`, at least one row, beside `reference`. Raises `ReportError`."""
+        """Draw `current`, at least one row, beside `reference`. Raises `ReportError`, `ShuttingDownError`."""
         request = Request(
             Reference(reference.schema, _sample(reference.rows), reference.total_rows),
             _sample(current),
@@ -101,7 +99,7 @@ class Reporter:
             with self._lock:
                 self._process = None
         if self._stopping:
-            raise ReportError("the drift monitor is ending")
+            raise ShuttingDownError
         if process.returncode != 0:
             raise ReportError(self._how(process.returncode, words))
         try:
@@ -112,7 +110,7 @@ class Reporter:
     def _start(self, directory: Path, output: int) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._stopping:
-                raise ReportError("the drift monitor is ending")
+                raise ShuttingDownError
             self._process = subprocess.Popen(
                 # `-P`: modules in the working directory must not shadow those of the libraries.
                 [sys.executable, "-P", "-m", "drift.report.child", str(directory), str(self._memory_bytes)],

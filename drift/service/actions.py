@@ -17,8 +17,6 @@ def open_action(settings: Settings) -> Action | None:
         receiver,
         cooldown_seconds=settings.drift_action_cooldown_seconds,
         directory=settings.drift_state_dir,
-        model=settings.current_model,
-        version=settings.current_version,
     )
 
 

@@ -92,13 +92,13 @@ class History:
     def series(self, since_seconds: float, points: int) -> list[Run]:
         """Return runs since `since_seconds` (since 1970), oldest first, thinned to about `points`.
 
-        Of the runs that one point stands for it shows the worst, so that no alarm is thinned away. Raises
-        `HistoryError`.
+        Of the runs that one point stands for it shows the worst: those with an alarm come before all others, so that
+        no alarm is thinned away, and then the largest severity. Raises `HistoryError`.
         """
-        # SQLite gives the other columns of the row that has the maximum (lang_select.html, "bare columns").
         thinned = (
-            "WHERE runs.id IN (SELECT id FROM (SELECT id, max(raised * 1e9 + worst) FROM runs WHERE at >= ?1 GROUP BY "
-            "id / (1 + (SELECT count(*) FROM runs WHERE at >= ?1) / ?2))) ORDER BY runs.at"
+            "WHERE runs.id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY "
+            "id / (1 + (SELECT count(*) FROM runs WHERE at >= ?1) / ?2) ORDER BY raised DESC, worst DESC, id DESC"
+            ") AS place FROM runs WHERE at >= ?1) WHERE place = 1) ORDER BY runs.at"
         )
         return self._read(_SELECT + thinned, since_seconds, points)
 

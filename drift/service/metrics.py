@@ -17,6 +17,7 @@ from drift.alarm.verdict import SCOPES
 from drift.current.event_filter import SkipReason
 from drift.evaluation import Evaluation, Outcome
 from drift.statistics.column import ColumnDrift
+from drift.statistics.method import METHODS
 
 __all__ = ["DriftMetrics"]
 
@@ -34,13 +35,13 @@ class DriftMetrics(Collector):
         self._verdict: Evaluation | None = None
         self._cross_check: float | None = None
         self._runs = Counter(dict.fromkeys(Outcome, 0))
-        self._skipped = Counter(dict.fromkeys(SkipReason, 0))
+        self._skipped: Counter[str] = Counter(dict.fromkeys(SkipReason, 0))
 
-    def record(self, evaluation: Evaluation, skipped: Mapping[SkipReason, int]) -> None:
-        """Take in the result of an evaluation, and the lines that it skipped."""
+    def record(self, evaluation: Evaluation) -> None:
+        """Take in the result of an evaluation."""
         with self._lock:
             self._runs[evaluation.outcome] += 1
-            self._skipped.update(skipped)
+            self._skipped.update(evaluation.skipped)
             self._reference_rows = evaluation.reference_rows or self._reference_rows
             if evaluation.rows is not None:
                 self._current_rows, self._rows_missing = evaluation.rows, evaluation.rows_missing
@@ -128,7 +129,7 @@ def _prediction(verdict: Evaluation | None) -> Iterator[Metric]:
     )
     yield _gauge(
         "evidently_prediction_psi_score",
-        "Population stability index of the predictions; drift from 0.1.",
+        f"Population stability index of the predictions; drift from {METHODS['psi'].threshold:g}.",
         prediction.psi if prediction else None,
     )
 

@@ -1,35 +1,27 @@
 """What the history keeps of one evaluation: its numbers, and of each column one line.
 
-A run is an evaluation without what only its own page needs (the distributions). Its population stability indexes
-are made from these, so that they can be followed over time for every column.
+A run is an evaluation without what only its own page needs (the distributions).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from drift.accuracy.accuracy import Accuracy
 from drift.alarm.verdict import SCOPES, Alarm
 from drift.evaluation import Evaluation
-from drift.statistics.column import ColumnDrift, Distribution
+from drift.statistics.column import ColumnDrift
 
-__all__ = ["PSI_THRESHOLD", "AlarmRun", "ColumnRun", "Run", "ScopeRun", "run_of", "stability_index"]
+__all__ = ["AlarmRun", "ColumnRun", "Run", "ScopeRun", "run_of"]
 
-#: Evidently's threshold of the population stability index (0.7.23, legacy/calculations/stattests/psi.py).
-PSI_THRESHOLD: Final = 0.1
-#: What an empty bin counts as, so that the logarithm exists: as in Evidently (stattests/utils.py, get_binned_data).
-_EMPTY_SHARE: Final = 0.0001
 #: Digits that are kept: more than anyone reads, and half the room of all of them.
 _SIGNIFICANT_DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnRun:
-    """One column in one run: as `ColumnDrift`, with its stability index and the alarm's adjusted p-value.
-
-    `psi` is None where there is no distribution, `p_value` for columns that the alarm does not test.
-    """
+    """One column in one run: as `ColumnDrift`, with the alarm's adjusted p-value, None where the alarm tests none."""
 
     name: str
     method: str
@@ -100,11 +92,10 @@ class Run:
 
 def run_of(evaluation: Evaluation) -> Run:
     """Return the run of `evaluation`, with the id 0 until it is stored."""
-    indexes = {one.name: stability_index(one) for one in evaluation.distributions}
     alarm = evaluation.alarm
     p_values = {} if alarm is None else dict(alarm.feature_p_values)
     tested = None if alarm is None else alarm.p_values["prediction"]
-    prediction = evaluation.prediction
+    prediction, target = evaluation.prediction, evaluation.target
     return Run(
         id=0,
         evaluated_at=evaluation.evaluated_at,
@@ -119,32 +110,14 @@ def run_of(evaluation: Evaluation) -> Run:
         drift_share=_rounded(evaluation.drift_share),
         estimated_accuracy=evaluation.estimated_accuracy,
         realised_accuracy=evaluation.realised_accuracy,
-        features=tuple(
-            _column(one, indexes.get(one.name), p_values.get(one.name)) for one in evaluation.features
-        ),
-        prediction=None if prediction is None else _column(prediction, prediction.psi, tested),
-        target=None
-        if evaluation.target is None
-        else _column(evaluation.target, indexes.get(evaluation.target.name), None),
+        features=tuple(_column(one, p_values.get(one.name)) for one in evaluation.features),
+        prediction=None if prediction is None else _column(prediction, tested),
+        target=None if target is None else _column(target, None),
         notes=evaluation.notes,
     )
 
 
-def stability_index(distribution: Distribution) -> float:
-    """Return the population stability index over the bins, the missing values being one more.
-
-    PSI = sum of (current - reference) * ln(current / reference) (Siddiqi 2006, "Credit Risk Scorecards").
-    """
-    reference = _filled((*distribution.reference, distribution.missing_reference))
-    current = _filled((*distribution.current, distribution.missing_current))
-    return math.fsum((b - a) * math.log(b / a) for a, b in zip(reference, current, strict=True))
-
-
-def _filled(shares: Iterable[float]) -> list[float]:
-    return [max(share, _EMPTY_SHARE) for share in shares]
-
-
-def _column(column: ColumnDrift, psi: float | None, p_value: float | None) -> ColumnRun:
+def _column(column: ColumnDrift, p_value: float | None) -> ColumnRun:
     return ColumnRun(
         name=column.name,
         method=column.method,
@@ -152,7 +125,7 @@ def _column(column: ColumnDrift, psi: float | None, p_value: float | None) -> Co
         threshold=column.threshold,
         drifted=column.drifted,
         severity=_rounded(column.severity),
-        psi=_rounded(psi),
+        psi=_rounded(column.psi),
         p_value=_rounded(p_value),
     )
 

@@ -46,6 +46,7 @@ class Service:
             min_rows=settings.drift_min_rows,
             alarm_runs=settings.drift_alarm_runs,
             listener=self._take,
+            directory=directory,
         )
         registry = CollectorRegistry()
         registry.register(self._metrics)
@@ -62,11 +63,13 @@ class Service:
         if self._action is not None:
             ended.append(self._action.stop(left()))
         self._history.close()
+        if ended[0]:
+            self._inputs.close()
         return all(ended)
 
     def _take(self, evaluation: Evaluation, evidence: Evidence | None) -> None:
         """Pass an evaluation on, in the thread that made it."""
-        self._metrics.record(evaluation, self._inputs.take_skipped())
+        self._metrics.record(evaluation)
         self._history.add(evaluation)
         if evidence is None or evaluation.alarm is None:
             return

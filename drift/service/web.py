@@ -8,6 +8,7 @@ liveness probe should only ask whether the port accepts connections.
 import asyncio
 import time
 from concurrent.futures import Future
+from dataclasses import fields
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
@@ -20,12 +21,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from drift.errors import DriftError, HistoryRequestError, ShuttingDownError
-from drift.evaluation import Outcome
+from drift.evaluation import Evaluation, Outcome
 from drift.monitor import Monitor, Status
 from drift.service import queries
 from drift.service.history import History
 from drift.service.page import PAGE_POLICY, content_of, render
 from drift.service.report_policy import report_policy
+from drift.service.run import Run, run_of
 from telemetry import render_metrics
 
 __all__ = ["DrawsReports", "create_app"]
@@ -119,7 +121,7 @@ class _Routes:
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("./", HTTPStatus.SEE_OTHER)
         error = evaluation.outcome is Outcome.ERROR
-        return _json(evaluation, HTTPStatus.SERVICE_UNAVAILABLE if error else HTTPStatus.OK)
+        return _json(_result(evaluation), HTTPStatus.SERVICE_UNAVAILABLE if error else HTTPStatus.OK)
 
     async def report(self, _: Request) -> Response:
         """Answer Evidently's page of the last verdict; 404 before the first, 503 when it cannot be drawn."""
@@ -131,6 +133,13 @@ class _Routes:
             return _json({"error": sentence}, HTTPStatus.NOT_FOUND)
         html = await _wait_for(drawing)
         return HTMLResponse(html, headers={**_HEADERS, "content-security-policy": report_policy(html)})
+
+
+def _result(evaluation: Evaluation) -> dict[str, object]:
+    """Return the run as the history gives it, without its id, which is the history's, and with the distributions."""
+    run = run_of(evaluation)
+    shown = {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
+    return shown | {"distributions": evaluation.distributions}
 
 
 async def _wait_for(work: Future[Result]) -> Result:

@@ -9,7 +9,7 @@ statistics are in `distance`, `kolmogorov`, `frequency` and `location`, and the 
 """
 
 from drift.statistics.choice import Choice, Methods
-from drift.statistics.column import NO_DATA, ColumnDrift, Comparison, Distribution, PredictionDrift
+from drift.statistics.column import NO_DATA, ColumnDrift, Comparison, Distribution
 from drift.statistics.distribution import describe
 from drift.statistics.kernel import compare
 from drift.statistics.method import METHODS, Method
@@ -24,7 +24,6 @@ __all__ = [
     "Distribution",
     "Method",
     "Methods",
-    "PredictionDrift",
     "Prepared",
     "compare",
     "describe",

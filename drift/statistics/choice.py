@@ -5,11 +5,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from drift.errors import UnfitMethodError
 from drift.statistics.method import METHODS, ColumnKind, Method
 
 __all__ = ["Choice", "Methods"]
+
+
+#: People write `PSI` and `tvd`.
+_BY_FOLDED_NAME: Final = {name.casefold(): name for name in METHODS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Methods:
 
 def _parse_choice(text: str) -> Choice:
     name, given, limit = (word.strip() for word in text.partition(":"))
+    name = _BY_FOLDED_NAME.get(name.casefold(), name)
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=3, cutoff=0.5)
         asked = f" (did you mean {' or '.join(near)}?)" if near else ""

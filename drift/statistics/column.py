@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["NO_DATA", "ColumnDrift", "Comparison", "Distribution", "PredictionDrift"]
+__all__ = ["NO_DATA", "ColumnDrift", "Comparison", "Distribution"]
 
 #: Method of a column that has no value in reference or window: there is nothing to compare.
 NO_DATA: Final = "no data"
@@ -14,7 +14,8 @@ class ColumnDrift:
     """Statistic, threshold and verdict of one column, with Evidently's methods and values.
 
     `severity` is the distance over its threshold, or the threshold over the p-value: above 1 means drift,
-    whatever the method. `statistic`, `threshold` and `severity` are None when `method` is `no data`.
+    whatever the method; at the threshold itself it is 1, drift or not. `psi` is the population stability index,
+    whatever the method. `statistic`, `threshold`, `severity` and `psi` are None when `method` is `no data`.
     """
 
     name: str
@@ -23,13 +24,7 @@ class ColumnDrift:
     threshold: float | None
     drifted: bool
     severity: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionDrift(ColumnDrift):
-    """The same of the predictions; `psi` is the population stability index (drift from 0.1)."""
-
-    psi: float
+    psi: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class Comparison:
     """
 
     features: tuple[ColumnDrift, ...]
-    prediction: PredictionDrift
+    prediction: ColumnDrift
     target: ColumnDrift | None
     dataset_drift: bool
     drift_share: float

@@ -101,7 +101,7 @@ class DriftRecord:
         alarm = self.answer.get("alarm")
         if alarm is None:
             return str(self.answer.get("reason"))
-        values = ", ".join(f"{scope} {value:.3g}" for scope, value in alarm["p_values"].items())
+        values = ", ".join(f"{scope} {found['p_value']:.3g}" for scope, found in alarm["scopes"].items())
         rows, reference = self.answer["rows"], self.answer["reference_rows"]
         return f"{rows} rows against {reference} reference rows; p-values: {values}"
 

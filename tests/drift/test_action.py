@@ -1,11 +1,15 @@
 """The action: what receivers are told of an alarm, how often, and what happens when they fail."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from drift.action import Action, ArgoSubmit, Receiver, Webhook
 from drift.action.message import Message
 from drift.action.receiver import Answer
 from drift.alarm.verdict import Alarm
+from drift.current.event_filter import ServedModel
 from drift.evaluation import Evaluation, Outcome
 from tests.drift.receiving_server import Asked, ReceivingServer
 
@@ -48,6 +53,7 @@ EVALUATION = Evaluation(
     evaluated_at="2026-01-02T03:04:05.000+00:00",
     duration_seconds=0.1,
     estimated_accuracy=Accuracy(0.8, 0.7, 0.9, 500),
+    models=(ServedModel("iris", "7"),),
 )
 
 
@@ -92,10 +98,10 @@ def begin(server: ReceivingServer, clock: Clock) -> Iterator[Begin]:
         assert action.stop(30)
 
 
-def notify(action: Action, alarm: Alarm = ALARM) -> dict[str, int]:
+def notify(action: Action, alarm: Alarm = ALARM, evaluation: Evaluation = EVALUATION) -> dict[str, int]:
     """Tell of a verdict, wait for what follows, and return the counts."""
     before = action.counts
-    action.notify(EVALUATION, alarm)
+    action.notify(evaluation, alarm)
     deadline = time.monotonic() + 20
     while action._is_busy() or (alarm.any and action.counts == before):
         assert time.monotonic() < deadline, "no outcome within 20 seconds"
@@ -109,7 +115,7 @@ def ids(asked: Sequence[Asked]) -> list[str]:
 
 def test_a_webhook_gets_the_alarm(server: ReceivingServer, begin: Begin) -> None:
     """Model, scopes, p-values and the features that spoke, under an id; there is no signature without a secret."""
-    counts = notify(begin(model="iris", version="7"))
+    counts = notify(begin())
     (asked,) = server.asked
     assert counts == {"ok": 1, "failed": 0, "cooled_down": 0}
     assert asked.path == "/drift"
@@ -137,6 +143,39 @@ def test_a_webhook_gets_the_alarm(server: ReceivingServer, begin: Begin) -> None
     }
     assert {name: content[name] for name in expected} == expected
     assert set(content) == {*expected, "id", "alarm_id", "time"}
+
+
+def test_of_several_models_none_is_named(server: ReceivingServer, begin: Begin) -> None:
+    """Two versions of one model: its name is sure, and the version is not."""
+    notify(
+        begin(), evaluation=replace(EVALUATION, models=(ServedModel("iris", "7"), ServedModel("iris", "8")))
+    )
+    (asked,) = server.asked
+    assert (asked.content["model"], asked.content["version"]) == ("iris", None)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_not_read(begin: Begin, status: int) -> None:
+    """The status says it all, and of an error some words; memory does not grow with what follows."""
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: text/plain\r\n\r\n".encode()
+    sent = 0
+
+    def flood(listener: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head)
+            while sent < 1 << 30:
+                sent += connection.send(b"x" * 65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=flood, args=(listener,))
+        thread.start()
+        counts = notify(begin(Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/")))
+        thread.join(30)
+    assert counts["ok" if status == 200 else "failed"] == 1
+    assert sent < 1 << 26
 
 
 def test_a_secret_signs_what_is_sent(server: ReceivingServer, begin: Begin) -> None:
@@ -324,7 +363,8 @@ def test_argo_gets_a_submit(server: ReceivingServer, begin: Begin, tmp_path: Pat
     token = tmp_path / "token"
     token.write_text("of-the-tests\n")
     argo = ArgoSubmit(f"{server.url}/", "ml", "retrain", token_file=token)
-    assert notify(begin(argo, model="Iris_v2.test", version="7"))["ok"] == 1
+    evaluation = replace(EVALUATION, models=(ServedModel("Iris_v2.test", "7"),))
+    assert notify(begin(argo), evaluation=evaluation)["ok"] == 1
     (asked,) = server.asked
     assert asked.path == "/api/v1/workflows/ml/submit"
     assert asked.headers["authorization"] == "Bearer of-the-tests"

@@ -1,13 +1,16 @@
 """The monitor: one evaluation at a time, shared by who asks, with a status that tells how it goes."""
 
+import dataclasses
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from drift import monitor as monitor_module
 from drift.baseline import Baseline, make_baseline
 from drift.current.event_filter import SkipReason
 from drift.errors import DriftError, PredictionLogError, ShuttingDownError
@@ -47,6 +50,10 @@ class ScriptedInputs:
             raise answer
         return Current(answer, 3)
 
+    def take_skipped(self) -> Counter[SkipReason]:
+        """Skip two lines, each time."""
+        return Counter({SkipReason.SHADOW: 2})
+
 
 Build = Callable[[ScriptedInputs], Monitor]
 
@@ -68,7 +75,7 @@ def build(baseline: Baseline, metrics: DriftMetrics) -> Iterator[Build]:
 
     def make(inputs: ScriptedInputs) -> Monitor:
         def take(evaluation: Evaluation, _evidence: Evidence | None) -> None:
-            metrics.record(evaluation, Counter({SkipReason.SHADOW: 2}))
+            metrics.record(evaluation)
 
         inputs.base = inputs.base or baseline
         monitor = Monitor(inputs, min_rows=50, alarm_runs=2, listener=take)  # type: ignore[arg-type]
@@ -119,8 +126,8 @@ def test_without_a_verdict_there_are_no_samples_of_it(metrics: DriftMetrics) -> 
 
 def test_too_few_rows_keep_the_last_verdict(build: Build, metrics: DriftMetrics, iris_rows: IrisRows) -> None:
     """A quiet hour after an alarm leaves the alarm and its age in the metrics, and says that it waits."""
-    shifted = iris_rows(100, seed=2, shift=1.0)
-    monitor = build(ScriptedInputs(shifted, shifted, iris_rows(49, seed=3)))
+    shifted = [iris_rows(100, seed=seed, shift=1.0) for seed in (2, 3)]
+    monitor = build(ScriptedInputs(*shifted, iris_rows(49, seed=3)))
     monitor.refresh().result(60)
     assert monitor.refresh().result(60).alarm is not None
     timestamp = value(metrics, "drift_monitor_last_run_timestamp")
@@ -128,6 +135,7 @@ def test_too_few_rows_keep_the_last_verdict(build: Build, metrics: DriftMetrics,
     evaluation = monitor.refresh().result(60)
     assert evaluation.outcome is Outcome.INSUFFICIENT_DATA
     assert "49 rows and 50 are needed" in evaluation.reason
+    assert evaluation.reason.endswith("lines skipped since the start: shadow 6")
     assert monitor.health().status is Status.WAITING_FOR_DATA
     assert value(metrics, 'drift_monitor_alarm{scope="any"}') == 1
     assert value(metrics, "drift_monitor_last_run_timestamp") == timestamp
@@ -180,9 +188,10 @@ def test_a_column_without_data_has_no_samples(
     build: Build, metrics: DriftMetrics, iris_rows: IrisRows
 ) -> None:
     """A feature that nobody sends is absent from Evidently's metrics, and the alarm speaks for it."""
-    rows = iris_rows(100, seed=4)
-    rows.features[:, 2] = float("nan")
-    monitor = build(ScriptedInputs(rows, rows))
+    windows = [iris_rows(100, seed=seed) for seed in (4, 5)]
+    for rows in windows:
+        rows.features[:, 2] = float("nan")
+    monitor = build(ScriptedInputs(*windows))
     monitor.refresh().result(60)
     monitor.refresh().result(60)
     assert value(metrics, 'evidently_feature_drift_status{feature="feature_1"}') == 0
@@ -190,28 +199,87 @@ def test_a_column_without_data_has_no_samples(
     assert value(metrics, 'drift_monitor_alarm{scope="features"}') == 1
 
 
-def test_an_alarm_takes_runs_and_another_reference_begins_anew(
+def test_an_alarm_takes_new_rows_and_another_reference_begins_anew(
     build: Build, baseline: Baseline, metrics: DriftMetrics, reference: Reference, iris_rows: IrisRows
 ) -> None:
-    """The first finding raises nothing, the second in a row does; against another reference they count from 0."""
-    shifted = iris_rows(100, seed=2, shift=1.0)
-    inputs = ScriptedInputs(shifted, shifted, shifted)
+    """The same rows are one finding however often they are judged; against another reference findings count from 0."""
+    first, second, third = (iris_rows(100, seed=seed, shift=1.0) for seed in (2, 3, 4))
+    inputs = ScriptedInputs(first, first, second, third)
     monitor = build(inputs)
-    first = monitor.refresh().result(60)
-    assert first.alarm is not None
-    assert (first.alarm.any, first.alarm.runs["features"]) == (False, 1)
+
+    def judge() -> tuple[bool, int]:
+        alarm = monitor.refresh().result(60).alarm
+        assert alarm is not None
+        return alarm.any, alarm.runs["features"]
+
+    assert [judge(), judge()] == [(False, 1), (False, 1)]
     assert value(metrics, 'drift_monitor_alarm{scope="features"}') == 0
     assert (value(metrics, 'drift_monitor_alarm_p_value{scope="features"}') or 0) < 0.01
-    second = monitor.refresh().result(60)
-    assert second.alarm is not None
-    assert second.alarm.any
+    assert judge() == (True, 2)
     inputs.base = make_baseline(reference, Methods())
-    third = monitor.refresh().result(60)
-    assert third.alarm is not None
-    assert (third.alarm.any, third.alarm.runs["features"]) == (False, 1)
+    inputs.base = dataclasses.replace(inputs.base, digest="another")
+    assert judge() == (False, 1)
 
 
-def test_a_reference_that_is_missing_is_a_failure_that_can_end(build: Build, iris_rows: IrisRows) -> None:
+def test_a_restart_keeps_the_alarm(baseline: Baseline, iris_rows: IrisRows, tmp_path: Path) -> None:
+    """Also when it sees the same rows again; another reference, or a damaged file, begins anew."""
+    rows = [iris_rows(100, seed=seed, shift=1.0) for seed in (2, 3)]
+
+    def judge(*windows: Rows, base: Baseline = baseline) -> list[bool]:
+        inputs = ScriptedInputs(*windows)
+        inputs.base = base
+        monitor = Monitor(
+            inputs,  # type: ignore[arg-type]
+            min_rows=50,
+            alarm_runs=2,
+            listener=lambda _evaluation, _evidence: None,
+            directory=tmp_path,
+        )
+        alarms = [monitor.refresh().result(60).alarm for _ in windows]
+        assert monitor.stop(20)
+        return [alarm.any for alarm in alarms if alarm]
+
+    assert judge(*rows) == [False, True]
+    assert judge(rows[1]) == [True]
+    assert judge(rows[1], base=dataclasses.replace(baseline, digest="another")) == [False]
+    (tmp_path / "alarm.json").write_text('{"reference": 1, "scopes": [')
+    assert judge(rows[1]) == [False]
+
+
+def test_a_listener_that_fails_takes_nobody_the_result(baseline: Baseline, iris_rows: IrisRows) -> None:
+    """The evaluation is there, the defect is in the log, and the next one is made."""
+
+    def fail(_evaluation: Evaluation, _evidence: Evidence | None) -> None:
+        raise RuntimeError("boom")
+
+    inputs = ScriptedInputs(iris_rows(60, seed=1), iris_rows(60, seed=2))
+    inputs.base = baseline
+    monitor = Monitor(inputs, min_rows=50, alarm_runs=2, listener=fail)  # type: ignore[arg-type]
+    assert [monitor.refresh().result(60).outcome for _ in range(2)] == [Outcome.OK, Outcome.OK]
+    assert monitor.stop(20)
+
+
+def test_an_evaluation_that_hangs_is_noticed(
+    build: Build, iris_rows: IrisRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status says so while it lasts, and is as before when it ended."""
+    monkeypatch.setattr(monitor_module, "STUCK_SECONDS", 0.0)
+    inputs = ScriptedInputs(iris_rows(60, seed=1))
+    monitor = build(inputs)
+    inputs.gate.clear()
+    running = monitor.refresh()
+    time.sleep(0.01)  # longer than no time
+    health = monitor.health()
+    assert (health.status, health.evaluating) == (Status.FAILING, True)
+    assert "has not ended for" in health.reason
+    inputs.gate.set()
+    running.result(60)
+    assert monitor.health().status is Status.OK
+
+
+def test_a_reference_that_is_missing_is_a_failure_that_can_end(
+    build: Build, baseline: Baseline, iris_rows: IrisRows
+) -> None:
     """The service stays up, says so, and goes on when the reference comes; notes and missing rows are passed on."""
     inputs = ScriptedInputs(iris_rows(60, seed=1))
     inputs.base = DriftError("Reference dataset is empty: r.csv; give a file with rows")
@@ -219,8 +287,7 @@ def test_a_reference_that_is_missing_is_a_failure_that_can_end(build: Build, iri
     evaluation = monitor.refresh().result(60)
     assert (evaluation.outcome, evaluation.reference_rows) == (Outcome.ERROR, 0)
     assert monitor.health().reason.startswith("Reference dataset is empty")
-    inputs.base = None
-    build(inputs)
+    inputs.base = baseline
     evaluation = monitor.refresh().result(60)
     assert (evaluation.outcome, evaluation.notes, evaluation.rows_missing) == (Outcome.OK, ("a note",), 3)
     assert monitor.health().notes == ("a note",)

@@ -1,5 +1,7 @@
 """The settings: defaults, and every problem at once."""
 
+import re
+
 import pytest
 
 from drift.settings import Settings
@@ -76,7 +78,6 @@ def test_some_source_of_current_rows_is_required(monkeypatch: pytest.MonkeyPatch
     ("variables", "sentence"),
     [
         ({"DRIFT_METHODS": "feature_0=psy"}, "DRIFT_METHODS: .*psi"),
-        ({"DRIFT_ACTION_ARGO_URL": "http://argo:2746"}, "belong together; set both"),
         ({"DRIFT_ACTION_WEBHOOK_URL": "argo"}, "DRIFT_ACTION_WEBHOOK_URL: .*expected an address"),
     ],
 )
@@ -90,10 +91,112 @@ def test_choices_that_make_no_sense_are_refused(
         load_settings(Settings)
 
 
-def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+ARGO = {"DRIFT_ACTION_ARGO_URL": "http://argo:2746", "DRIFT_ACTION_ARGO_TEMPLATE": "retrain"}
+WEBHOOK = {"DRIFT_ACTION_WEBHOOK_URL": "http://receiver"}
+LOKI = {"LOKI_BASE_URL": "http://loki:3100"}
+DATASET = {"CURRENT_DATASET_URI": "s3://key:hunter2@bucket/today.csv"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentences"),
+    [
+        ({"LOKI_TENANT_ID": "a"}, ["LOKI_TENANT_ID has no effect without LOKI_BASE_URL"]),
+        ({"LOKI_TOKEN": "hunter2"}, ["LOKI_TOKEN has no effect without LOKI_BASE_URL"]),
+        (
+            {"LOKI_USERNAME": "a", "LOKI_PASSWORD": "hunter2"},
+            [f"LOKI_{name} has no effect without LOKI_BASE_URL" for name in ("USERNAME", "PASSWORD")],
+        ),
+        ({**LOKI, "LOKI_USERNAME": "a"}, ["LOKI_USERNAME and LOKI_PASSWORD belong together; set both"]),
+        (
+            {**LOKI, "LOKI_PASSWORD": "hunter2"},
+            ["LOKI_USERNAME and LOKI_PASSWORD belong together; set both"],
+        ),
+        (
+            {**LOKI, "LOKI_USERNAME": "a", "LOKI_PASSWORD": "hunter2", "LOKI_TOKEN": "hunter2"},
+            ["LOKI_TOKEN and LOKI_USERNAME are both set; choose one"],
+        ),
+        (
+            {"DRIFT_ACTION_WEBHOOK_SECRET": "hunter2"},
+            ["DRIFT_ACTION_WEBHOOK_SECRET has no effect without DRIFT_ACTION_WEBHOOK_URL"],
+        ),
+        ({**WEBHOOK, **ARGO}, ["DRIFT_ACTION_WEBHOOK_URL and DRIFT_ACTION_ARGO_URL are both set"]),
+        (
+            {"DRIFT_ACTION_ARGO_URL": "http://argo:2746"},
+            ["DRIFT_ACTION_ARGO_URL and DRIFT_ACTION_ARGO_TEMPLATE belong together; set both"],
+        ),
+        (
+            {**ARGO, "DRIFT_ACTION_ARGO_TOKEN": "hunter2", "DRIFT_ACTION_ARGO_TOKEN_FILE": "/token"},
+            ["DRIFT_ACTION_ARGO_TOKEN and DRIFT_ACTION_ARGO_TOKEN_FILE are both set"],
+        ),
+        *(
+            ({name: value}, [f"{name} has no effect without DRIFT_ACTION_ARGO_URL"])
+            for name, value in (
+                ("DRIFT_ACTION_ARGO_TOKEN", "hunter2"),
+                ("DRIFT_ACTION_ARGO_TOKEN_FILE", "/token"),
+                ("DRIFT_ACTION_ARGO_NAMESPACE", "default"),
+            )
+        ),
+        *(
+            ({**DATASET, name: value}, [f"{name} has no effect on a dataset, which has no events"])
+            for name, value in (
+                ("LABELS_URI", "labels.csv"),
+                ("CURRENT_TRACK", "stable"),
+                ("CURRENT_MODEL", "iris"),
+                ("CURRENT_VERSION", "7"),
+            )
+        ),
+        (
+            {"LOKI_TENANT_ID": "a", **DATASET, "CURRENT_TRACK": "stable", "DRIFT_MAX_ROWS": "5"},
+            ["LOKI_TENANT_ID has no effect", "CURRENT_TRACK has no effect", "DRIFT_MIN_ROWS \\(50\\) is above"],
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentences: list[str]
+) -> None:
+    """What would have no effect, lacks its other half or contradicts: every case, each with a sentence."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings(Settings)
+    assert len(refused.value.problems) == len(sentences)
+    for problem, sentence in zip(refused.value.problems, sentences, strict=True):
+        assert re.match(sentence, problem)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"CURRENT_TRACK": "stable", "CURRENT_MODEL": "iris", "LABELS_URI": "labels.csv"},
+        {**LOKI, **DATASET, "CURRENT_TRACK": "stable", "LABELS_URI": "labels.csv"},
+        {**LOKI, "LOKI_TENANT_ID": "a", "LOKI_USERNAME": "a", "LOKI_PASSWORD": "hunter2"},
+        {**LOKI, "LOKI_TOKEN": "hunter2"},
+        {**WEBHOOK, "DRIFT_ACTION_WEBHOOK_SECRET": "hunter2"},
+        {**ARGO, "DRIFT_ACTION_ARGO_NAMESPACE": "ml", "DRIFT_ACTION_ARGO_TOKEN": "hunter2"},
+        {**DATASET, **WEBHOOK, "CURRENT_MODEL": "iris", "CURRENT_VERSION": "7"},
+    ],
+)
+def test_what_fits_together_is_taken(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Each with what it needs; model and version are told to the receiver of an action, a dataset's too."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(Settings).reference_dataset_uri == "reference.csv"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {**LOKI, "LOKI_USERNAME": "a", "LOKI_PASSWORD": "hunter2"},
+        {**LOKI, "LOKI_TOKEN": "hunter2"},
+        {**WEBHOOK, "DRIFT_ACTION_WEBHOOK_SECRET": "hunter2"},
+        {**ARGO, "DRIFT_ACTION_ARGO_TOKEN": "hunter2"},
+    ],
+)
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """Not by repr, and so not by a log line or a traceback."""
-    for name in ("LOKI_PASSWORD", "LOKI_TOKEN", "DRIFT_ACTION_WEBHOOK_SECRET", "DRIFT_ACTION_ARGO_TOKEN"):
-        monkeypatch.setenv(name, "hunter2")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert "hunter2" not in repr(load_settings(Settings))
 
 

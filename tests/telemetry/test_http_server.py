@@ -1,5 +1,6 @@
 """The HTTP server beside a process's main work."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -115,6 +116,27 @@ def test_a_head_that_does_not_come_closes_its_connection(
         connection.sendall(sent)
         while connection.recv(1000):
             pass
+
+
+@pytest.mark.parametrize("line", [b"GET /" + b"x" * 1000, b"GET / HTTP/1.1\r\nx: " + b"x" * 1000])
+def test_a_head_without_end_is_cut_off(server: HttpServer, line: bytes) -> None:
+    """Whoever sends headers or a path for ever is told so, and nothing of it stays in memory."""
+    sent = 0
+    more = b"x" * 65536 if line.startswith(b"GET /x") else b"\r\nx: y" * 10000
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+        contextlib.suppress(OSError),  # it is closed while we write
+    ):
+        connection.sendall(line)
+        while sent < 1 << 26:
+            sent += connection.send(more)
+    assert sent < 1 << 26
+    assert httpx.get(f"http://127.0.0.1:{server.port}/").text == "here"
+
+
+def test_a_large_body_behind_a_head_is_no_head(server: HttpServer) -> None:
+    """The limit is that of heads."""
+    assert httpx.post(f"http://127.0.0.1:{server.port}/", content=b"x" * (1 << 20)).status_code == 405
 
 
 def test_a_request_in_work_is_not_cut_off(

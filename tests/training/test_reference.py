@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, StratifiedKFold, cross_val_predict
 
-from drift.alarm.permutation import evaluate_alarm
+from drift.alarm.calibration import Calibration
 from drift.rows import Predictions, Reference, Rows, Schema
 from training.bundling.bundle import build_bundle
 from training.bundling.reference import predict_out_of_sample
@@ -33,14 +33,15 @@ def held_out(model: FittedModel) -> np.ndarray:
 
 
 def count_alarms(model: FittedModel, predictions: Predictions, windows: list[pd.DataFrame]) -> int:
-    """Return how many windows, answered by `model`, raise the prediction alarm against these predictions."""
+    """Return in how many windows, answered by `model`, the predictions are found to differ from these."""
     features = model.table.frame[["a", "b", "c"]].to_numpy()
     schema = Schema(("feature_0", "feature_1", "feature_2"), "label")
-    reference = Reference(schema, Rows(features, predictions.astype(object)), len(features))
+    calibration = Calibration(Reference(schema, Rows(features, predictions.astype(object)), len(features)))
     alarms = 0
     for window in windows:
         live = model.estimator.predict(model.inputs(window[["a", "b", "c"]])).astype(object)
-        alarms += evaluate_alarm(reference, Rows(window[["a", "b", "c"]].to_numpy(), live)).prediction
+        finding = calibration.test(Rows(window[["a", "b", "c"]].to_numpy(), live))
+        alarms += finding.exceeds("prediction")
     return alarms
 
 

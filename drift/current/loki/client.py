@@ -21,6 +21,8 @@ MAX_ANSWER_BYTES: Final = 16 << 20
 _CONNECT_SECONDS: Final = 5.0
 #: Loki's own `query_timeout` is one minute.
 READ_SECONDS: Final = 65.0
+#: One evaluation reads no longer than this; what is left is read by the next one.
+TOTAL_SECONDS: Final = 240.0
 #: Loki serves /query_range by POST too, for queries that no URL can hold.
 _MAX_URL: Final = 4000
 #: The header Date has whole seconds, and an answer takes its time: less than this is no difference of clocks.
@@ -50,8 +52,13 @@ class LokiClient:
             auth=access.auth(),
             timeout=httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS),
         )
+        self._deadline = time.monotonic() + TOTAL_SECONDS
         #: Seconds that Loki's clock is ahead of ours; 0 as long as they agree, None before the first answer.
         self.clock_ahead_seconds: float | None = None
+
+    def begin(self) -> None:
+        """Begin to count the time that one evaluation may take."""
+        self._deadline = time.monotonic() + TOTAL_SECONDS
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,6 +114,9 @@ class LokiClient:
     ) -> _T:
         attempt, patience = 0, patience or self._patience
         while True:
+            if time.monotonic() > self._deadline:
+                remedy = "the next evaluation goes on there; look at Loki's load"
+                raise self._error(f"did not give all lines within {TOTAL_SECONDS:g} s", remedy)
             attempt, asked = attempt + 1, None
             try:
                 status, headers, body = self._send(path, parameters)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import structlog
 
-from drift.current.event_filter import SkipReason
+from drift.current.event_filter import ServedModel, SkipReason
 from drift.current.intake import Intake, Line
 from drift.current.loki.answers import Entry
 from drift.current.loki.client import LokiClient
@@ -73,6 +73,11 @@ class LokiLog:
         """How many lines of the window Loki counts and did not give; None when it does not count."""
         return self._rows_missing
 
+    @property
+    def served(self) -> tuple[ServedModel, ...]:
+        """The models that answered the rows of the last window."""
+        return self._intake.served
+
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""
         return self._intake.take_skipped()
@@ -82,6 +87,7 @@ class LokiLog:
 
         Raises `LokiError` when Loki does not answer; what was read before that is kept, and the next call goes on.
         """
+        self._client.begin()
         now += self._clock_ahead(now)
         window_start = now - self._range_seconds
         if self._cursor is None:

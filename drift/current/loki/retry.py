@@ -17,7 +17,8 @@ RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 class Patience:
     """Exponential backoff with full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
 
-    Five attempts take about 8 s at most: an evaluation comes every few minutes, and the next one tries again.
+    Five attempts wait 8 s at most, and up to two minutes where Loki asks for it: an evaluation comes every few minutes,
+    and the next one tries again.
     """
 
     attempts: int = 5

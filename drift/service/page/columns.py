@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from drift.service.page import figures, wording
-from drift.service.page.figures import Figure
+from drift.service.page.figures import PSI_THRESHOLD, Figure
 from drift.service.page.timeline import Timeline
-from drift.service.run import PSI_THRESHOLD, ColumnRun, Run, ScopeRun
+from drift.service.run import ColumnRun, Run, ScopeRun
 from drift.statistics.column import NO_DATA, Distribution
 
 __all__ = ["OPEN_FEATURES", "BinView", "ColumnView", "column_views", "worst_names"]

@@ -18,10 +18,13 @@ from drift.service.page.chart import (
     line_path,
 )
 from drift.service.page.timeline import Timeline
-from drift.service.run import PSI_THRESHOLD, ColumnRun, Run
+from drift.service.run import ColumnRun, Run
+from drift.statistics.method import METHODS
 
-__all__ = ["Figure", "accuracy", "p_values", "psi", "rows", "severity", "worst"]
+__all__ = ["PSI_THRESHOLD", "Figure", "accuracy", "p_values", "psi", "rows", "severity", "worst"]
 
+#: Evidently's, which holds for the index of every column.
+PSI_THRESHOLD: Final = METHODS["psi"].threshold
 #: How many features the figure of the worst shows; the style sheet has as many colours.
 _WORST_SHOWN: Final = 5
 #: The smallest p-value of the calibration (of 1999 drawn windows 0.0005) is above it, and all below says the same.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drift.data.location import Location, parse_location
+from drift.data.location import Location, local_path, parse_location
 from drift.errors import UnsupportedLocationError
 
 SECRET = "geheim"
@@ -48,7 +48,10 @@ def test_what_people_see_holds_no_credentials() -> None:
         ("s3://bucket", "s3://bucket/ names no object in a bucket; write s3://BUCKET/PATH/TO/DATASET.csv"),
         ("gs://bucket/folder/", "gs://bucket/folder/ names no object"),
         ("az:///a.csv", "az:///a.csv names no object in a bucket"),
-        (f"file://user:{SECRET}@host/a.csv", "file://host:// is not supported"),
+        (
+            f"file://user:{SECRET}@host/a.csv",
+            "file://host/… is a file of another host; mount it here, and give its path",
+        ),
     ],
 )
 def test_a_location_that_names_no_dataset_is_refused(text: str, sentence: str) -> None:
@@ -58,6 +61,12 @@ def test_a_location_that_names_no_dataset_is_refused(text: str, sentence: str) -
     assert isinstance(refused.value, ValueError)
     assert sentence in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+def test_an_object_of_a_store_has_no_path() -> None:
+    """What must be on a disk, as a log, is refused elsewhere."""
+    with pytest.raises(UnsupportedLocationError, match=r"s3://… is not on a disk of this machine; give a path"):
+        local_path("s3://bucket/a.log")
 
 
 def test_a_file_has_a_path() -> None:

@@ -8,7 +8,7 @@ from drift.accuracy.accuracy import Accuracy
 from drift.alarm.verdict import SCOPES, Alarm
 from drift.evaluation import Evaluation, Outcome
 from drift.monitor import Health, Status
-from drift.statistics.column import ColumnDrift, Distribution, PredictionDrift
+from drift.statistics.column import ColumnDrift, Distribution
 
 #: When the evaluations begin: any moment.
 BEGIN = 1_795_500_000.0
@@ -41,7 +41,7 @@ def verdict(
     share = 1 / len(bins)
     spread = tuple(share for _ in bins)
     columns = tuple(
-        ColumnDrift(name, "Wasserstein distance (normed)", each / 10, 0.1, each >= 1, each)
+        ColumnDrift(name, "Wasserstein distance (normed)", each / 10, 0.1, each >= 1, each, 0.004)
         for name, each in zip(names, [severity, *[0.5] * (len(names) - 1)], strict=True)
     )
     return Evaluation(
@@ -53,7 +53,7 @@ def verdict(
         dataset_drift=False,
         drift_share=0.0,
         features=columns,
-        prediction=PredictionDrift("prediction", "Jensen-Shannon distance", 0.02, 0.1, False, 0.2, 0.012),
+        prediction=ColumnDrift("prediction", "Jensen-Shannon distance", 0.02, 0.1, False, 0.2, 0.012),
         evaluated_at=iso(at),
         duration_seconds=0.04,
         distributions=tuple(

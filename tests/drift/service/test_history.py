@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from drift.evaluation import Evaluation, Outcome
 from drift.service.history import History
-from drift.service.run import run_of, stability_index
+from drift.service.run import run_of
 from drift.service.run_record import columns_record, run_from, run_record
-from drift.statistics.column import ColumnDrift, Distribution
+from drift.statistics.column import ColumnDrift
+from drift.statistics.method import METHODS, SMALLEST_P_VALUE
 from tests.drift.service.evaluations import BEGIN, verdict, without_verdict
 
 
@@ -101,14 +102,24 @@ def test_an_alarm_lasts_from_the_run_that_raised_it(history: History) -> None:
 
 
 def test_a_thinned_series_keeps_the_alarm() -> None:
-    """A point stands for many runs and shows the worst of them: one alarm among a thousand runs is seen."""
+    """A point stands for many runs and shows the worst: one small alarm among runs of the largest severity is seen."""
+    largest = METHODS["ks"].threshold / SMALLEST_P_VALUE
     history = History(None)
     for place in range(1000):
-        history.add(verdict(BEGIN + place, raised=place == 617))
+        raised = place == 617
+        history.add(verdict(BEGIN + place, raised=raised, severity=0.0 if raised else largest))
     series = history.series(BEGIN, 20)
     assert len(series) <= 21
     assert sum(run.alarm is not None and run.alarm.any for run in series) == 1
     assert [run.evaluated_at for run in series] == sorted(run.evaluated_at for run in series)
+
+
+def test_a_thinned_series_keeps_the_largest_severity() -> None:
+    """Where there was no alarm, the worst run stands for its neighbours."""
+    history = History(None)
+    for place in range(200):
+        history.add(verdict(BEGIN + place, severity=7.0 if place == 90 else 0.5))
+    assert [run.worst_severity for run in history.series(BEGIN, 10)].count(7.0) == 1
 
 
 def test_a_series_begins_where_it_is_asked_to(history: History) -> None:
@@ -171,27 +182,3 @@ def test_a_run_is_read_as_it_was_written(
     evaluation = replace(verdict(raised=raised), features=(column,), target=column)
     run = run_of(evaluation)
     assert run_from(0, columns_record(run), run_record(run)) == run
-
-
-@pytest.mark.parametrize(
-    ("reference", "current", "expected"),
-    [
-        ((0.5, 0.5), (0.5, 0.5), 0.0),
-        # (0.6-0.5) ln(0.6/0.5) + (0.4-0.5) ln(0.4/0.5)
-        ((0.5, 0.5), (0.6, 0.4), 0.0405465),
-        # An empty bin counts as 0.0001.
-        ((0.5, 0.5), (1.0, 0.0), 0.5 * 0.6931472 + 0.4999 * 8.5171932),
-    ],
-)
-def test_the_stability_index(
-    reference: tuple[float, ...], current: tuple[float, ...], expected: float
-) -> None:
-    """The sum over the bins of the change times its logarithm."""
-    found = stability_index(Distribution("x", ("a", "b"), reference, current, 0.0, 0.0))
-    assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_missing_values_are_a_bin_of_the_stability_index() -> None:
-    """A feature that is suddenly missing in half of the rows changed."""
-    found = stability_index(Distribution("x", ("a",), (1.0,), (0.5,), 0.0, 0.5))
-    assert found > 1

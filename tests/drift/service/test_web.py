@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from drift.baseline import Baseline
-from drift.errors import DriftError, EvidentlyMissingError
+from drift.errors import DriftError, ReportError
 from drift.evaluation import Outcome
 from drift.inputs import Current, Inputs
 from drift.monitor import Monitor
@@ -106,13 +106,19 @@ def test_a_caller_that_goes_away_cancels_only_itself(monitor: Monitor, source: H
 def test_an_evaluation_that_never_begins_is_answered(monitor: Monitor, source: HeldInputs) -> None:
     """When the monitor ends before its evaluation began, and ever after, the caller reads why: 503."""
 
+    held = threading.Event()
+
     async def talk(client: httpx.AsyncClient) -> None:
-        # Holds the only worker, so that the evaluation waits behind it.
-        monitor._worker.submit(source.gate.wait, 20)
+        # What is told of the end of an evaluation holds the thread that evaluates, so that the next one waits.
+        first = monitor.refresh()
+        first.add_done_callback(lambda _: held.wait(20))
+        source.gate.set()
+        await asyncio.to_thread(first.result, 20)
         waiting = asyncio.create_task(client.post("/refresh"))
         while not monitor.health().evaluating:
             await asyncio.sleep(0.01)
         monitor.stop(0)
+        held.set()
         for answer in (await waiting, await client.post("/refresh")):
             assert (answer.status_code, answer.json()) == (
                 503,
@@ -173,7 +179,7 @@ def test_the_history_is_given_page_by_page(monitor: Monitor) -> None:
             "threshold": 0.1,
             "drifted": False,
             "severity": 0.5,
-            "psi": 0.0,
+            "psi": 0.004,
             "p_value": 0.7,
         }
 
@@ -244,6 +250,21 @@ def test_the_button_of_the_page_leads_back_to_it(monitor: Monitor, source: HeldI
     ask(monitor, talk)
 
 
+def test_a_refresh_is_answered_like_a_run_of_the_history(source: HeldInputs) -> None:
+    """One form for one thing: the run without its id, and its distributions beside it."""
+    history = History(None)
+    monitor = Monitor(source, min_rows=50, alarm_runs=2, listener=lambda made, _evidence: history.add(made))
+    source.gate.set()
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        answer = (await client.post("/refresh")).json()
+        (run,) = (await client.get("/api/history")).json()["runs"]
+        assert answer == {**run, "distributions": []} | {} if run.pop("id") else None
+
+    ask(monitor, talk, history=history)
+    assert monitor.stop(20)
+
+
 def test_a_path_that_does_not_exist_lists_those_that_do(monitor: Monitor) -> None:
     """404 and 405 alike."""
 
@@ -271,7 +292,7 @@ def test_the_report_is_drawn_on_request(monitor: Monitor) -> None:
 
 def test_a_report_that_cannot_be_drawn_is_503(monitor: Monitor) -> None:
     """The sentence of the error says why."""
-    error = EvidentlyMissingError("no module named evidently")
+    error = ReportError("no module named evidently")
 
     async def talk(client: httpx.AsyncClient) -> None:
         answer = await client.get("/report")
