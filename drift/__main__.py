@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(settings: Settings) -> int:
     with StopSignals() as stop:
         service = Service(settings)
-        http = HttpServer(service.app, host=settings.host, port=settings.port, variable="PORT")
         try:
+            http = HttpServer(service.app, host=settings.host, port=settings.port, variable="PORT")
             http.start()
         except PortInUseError as error:
             log.critical(str(error))

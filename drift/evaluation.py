@@ -30,7 +30,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result of one evaluation, as `POST /refresh` answers it.
+    """The result of one evaluation; `service.run` makes of it what the history keeps and `POST /refresh` answers.
 
     `reason` is a sentence, empty when the outcome is `ok`. Without that outcome there is no verdict: `alarm`,
     `dataset_drift`, `drift_share`, `prediction` and `target` are None, and `features` and `distributions` are

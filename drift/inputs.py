@@ -60,7 +60,8 @@ class Inputs:
     def current(self, baseline: Baseline, now: float) -> Current:
         """Return the window that ends at `now`, with labels where they have come. Raises `DriftError`."""
         if self._source is None:
-            self._source = open_source(self._settings, baseline.reference.schema)
+            reference = baseline.reference
+            self._source = open_source(self._settings, reference.schema, reference.rows.predictions)
         rows = self._source.read(now)
         if rows is None:
             return Current(None, self._source.rows_missing)

@@ -175,8 +175,11 @@ class Monitor:
         self._skipped.update(skipped)
         if evaluation.outcome is Outcome.INSUFFICIENT_DATA and self._skipped:
             evaluation = replace(evaluation, reason=f"{evaluation.reason}; {_told(self._skipped)}")
-        duration_seconds = round(time.monotonic() - started, 3)
-        evaluation = replace(evaluation, skipped={str(reason): count for reason, count in skipped.items()}, duration_seconds=duration_seconds)
+        evaluation = replace(
+            evaluation,
+            skipped={str(reason): count for reason, count in skipped.items()},
+            duration_seconds=round(time.monotonic() - started, 3),
+        )
         if evidence is not None:
             evidence = replace(evidence, evaluation=evaluation)
         self._state = _next_state(self._state, evaluation, evidence)

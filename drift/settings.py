@@ -141,8 +141,8 @@ class Settings(BaseSettings):
     )
     drift_state_dir: Path | None = Field(
         default=None,
-        description="Directory for the history of evaluations and the time of the last action; unset: both are "
-        "forgotten at the end of the process.",
+        description="Directory for the history of evaluations, how often the alarm's test spoke in a row, and the time "
+        "of the last action; unset: they are forgotten at the end of the process.",
     )
     drift_history_max_runs: int = Field(
         default=DEFAULT_MAX_RUNS, ge=1, description="The history keeps so many evaluations."

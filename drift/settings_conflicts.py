@@ -29,8 +29,6 @@ _EITHER: Final = (
 )
 #: What chooses among events, or joins with their ids; a dataset has neither.
 _FOR_EVENTS: Final = ("CURRENT_MODEL", "CURRENT_VERSION", "CURRENT_TRACK", "LABELS_URI")
-#: Also told to the receiver of an action, whatever the rows come from.
-_FOR_ACTIONS: Final = frozenset({"CURRENT_MODEL", "CURRENT_VERSION"})
 
 
 def conflicts(given: Mapping[str, object]) -> Iterator[str]:
@@ -46,14 +44,10 @@ def conflicts(given: Mapping[str, object]) -> Iterator[str]:
             yield f"{one} and {other} are both set; choose one"
     location = str(given.get("CURRENT_DATASET_URI", ""))
     if "LOKI_BASE_URL" not in given and is_dataset(location):
-        yield from _without_events(given, str(parse_location(location)))
-
-
-def _without_events(given: Mapping[str, object], dataset: str) -> Iterator[str]:
-    acts = "DRIFT_ACTION_WEBHOOK_URL" in given or "DRIFT_ACTION_ARGO_URL" in given
-    for name in _FOR_EVENTS:
-        if name in given and not (acts and name in _FOR_ACTIONS):
-            yield (
-                f"{name} has no effect on a dataset, which has no events (CURRENT_DATASET_URI is {dataset}); "
-                "leave it out, or give a log or LOKI_BASE_URL"
-            )
+        dataset = parse_location(location)  # as people may see it
+        for name in _FOR_EVENTS:
+            if name in given:
+                yield (
+                    f"{name} has no effect on a dataset, which has no events (CURRENT_DATASET_URI is {dataset}); "
+                    "leave it out, or give a log or LOKI_BASE_URL"
+                )

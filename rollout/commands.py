@@ -215,6 +215,8 @@ def _watch_stable(place: Home, given: dict[str, str]) -> int:
             "CURRENT_TRACK": "stable",
             "CURRENT_VERSION": served.version,
         }
+        if "CURRENT_DATASET_URI" in given:  # perhaps a dataset, which has no tracks
+            del found["CURRENT_TRACK"], found["CURRENT_VERSION"]
         with subprocess.Popen(python_module("drift"), env=found | given) as monitor:
             try:
                 while monitor.poll() is None and _is_served(place, served.digest):

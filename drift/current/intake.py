@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from drift.current.cut_line import LineJoiner
 from drift.current.event_batch import BATCH_ROWS, EventBatch
 from drift.current.event_filter import EventFilter, ServedModel, SkipReason
-from drift.current.prediction_event import EventReader
+from drift.current.prediction_event import EventReader, PredictionEvent
 from drift.current.seen import SeenIds
 from drift.current.window import Window
 from drift.rows import SAMPLE_SEED, Rows, Schema
@@ -19,6 +20,10 @@ __all__ = ["Intake", "Line"]
 
 #: Characters of a line that is no JSON that the log shows.
 _EXAMPLE_LENGTH = 200
+
+#: Models that are told apart, and characters of their names that are shown: events say what they like.
+_MOST_MODELS: Final = 20
+_NAME_LENGTH: Final = 100
 
 log = structlog.stdlib.get_logger("drift")
 
@@ -38,11 +43,17 @@ class Intake:
     """Rows of the prediction events of the last `range_seconds`, at most `max_rows` of them."""
 
     def __init__(
-        self, schema: Schema, event_filter: EventFilter, *, range_seconds: float, max_rows: int
+        self,
+        schema: Schema,
+        event_filter: EventFilter,
+        *,
+        range_seconds: float,
+        max_rows: int,
+        labels: Iterable[object] = (),
     ) -> None:
         self._range_seconds = range_seconds
         self._schema = schema
-        self._reader = EventReader(schema, event_filter)
+        self._reader = EventReader(schema, event_filter, labels)
         self._batch = EventBatch(schema)
         self._joiner = LineJoiner()
         self._window = Window(max_rows, range_seconds, SAMPLE_SEED)
@@ -60,13 +71,12 @@ class Intake:
             if found is None:
                 continue
             if not isinstance(found, SkipReason):
-                self._batch.add(found, moment)
-                self._served[found.model, found.version] = found.timestamp or moment
+                self._take_event(found, moment, now)
                 if len(self._batch) >= BATCH_ROWS:
                     self._settle(now)
                 continue
             if found in {SkipReason.NOT_JSON, SkipReason.MALFORMED_EVENT}:
-                self._take_cut(line, moment, stream, found, not_json)
+                self._take_cut(line, moment, stream, found, not_json, now)
             else:
                 self._skipped[found] += 1
         self._settle(now)
@@ -95,7 +105,10 @@ class Intake:
     @property
     def served(self) -> tuple[ServedModel, ...]:
         """The models that answered the rows of the last sample; an answer is what its event says it is."""
-        return tuple(sorted(ServedModel(name or "", version or "") for name, version in self._served))
+        short = slice(_NAME_LENGTH)
+        return tuple(
+            sorted(ServedModel((name or "")[short], (version or "")[short]) for name, version in self._served)
+        )
 
     def take_skipped(self) -> Counter[SkipReason]:
         """Return how many lines were skipped since the last call, by reason."""
@@ -106,8 +119,20 @@ class Intake:
         """Whether every event since `moment` would be known again."""
         return moment > self._seen.forgotten_until
 
+    def _take_event(self, event: PredictionEvent[Any, Any], moment: float, now: float) -> None:
+        self._batch.add(event, moment)
+        model = event.model, event.version
+        if model in self._served or len(self._served) < _MOST_MODELS:
+            self._served[model] = min(now, event.timestamp or moment)
+
     def _take_cut(
-        self, line: bytes | str, moment: float, stream: Hashable, reason: SkipReason, not_json: _NotJson
+        self,
+        line: bytes | str,
+        moment: float,
+        stream: Hashable,
+        reason: SkipReason,
+        not_json: _NotJson,
+        now: float,
     ) -> None:
         """Take in a line that is no event as it stands: in the frame of CRI, or a part of one."""
         text = line if isinstance(line, str) else line.decode("utf-8", "replace")
@@ -127,7 +152,7 @@ class Intake:
         if isinstance(found, SkipReason):
             self._skipped[found] += 1
         elif found is not None:
-            self._batch.add(found, moment if written is None else written)
+            self._take_event(found, moment if written is None else written, now)
 
     def _settle(self, now: float) -> None:
         """Make rows of the batch, and put those into the window that are new and not too old."""

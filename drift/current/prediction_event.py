@@ -5,12 +5,14 @@ checks: number and kind of the features too. Whatever these refuse is read again
 patience: it finds events in wrappings, in other forms of the same values, or the reason why a line does not count.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from drift.current.event_filter import EventFilter, SkipReason
+from drift.current.long_label import MAX_LABEL_CHARACTERS, shorten
 from drift.current.unusual_event import read_unusual
 from drift.current.wrapped_line import EVENT_LOGGER
 from drift.rows import Schema
@@ -52,9 +54,9 @@ class PredictionEvent(msgspec.Struct, Generic[_Row, _Output], gc=False):
 
 
 class EventReader:
-    """Reads lines of events whose rows have the shape of `schema`."""
+    """Reads lines of events whose rows have the shape of `schema`; `labels` are those that stay whole if long."""
 
-    def __init__(self, schema: Schema, event_filter: EventFilter) -> None:
+    def __init__(self, schema: Schema, event_filter: EventFilter, labels: Iterable[object] = ()) -> None:
         self._schema, self._filter = schema, event_filter
         texts = schema.categories or ((),) * len(schema.feature_names)
         row: Any = tuple[tuple[Any, ...](str | None if known else float | None for known in texts)]  # type: ignore[misc]
@@ -63,6 +65,9 @@ class EventReader:
         self._decode_event = msgspec.json.Decoder(PredictionEvent[row, output]).decode
         self._selective = event_filter != EventFilter()
         self._labels: dict[object, str] = {}
+        self._whole = frozenset(
+            label for label in labels if isinstance(label, str) and len(label) > MAX_LABEL_CHARACTERS
+        )
 
     def read(self, line: bytes | str) -> PredictionEvent[Any, Any] | SkipReason | None:
         """Return the event, or why it is skipped, or None for a normal log line. Raises nothing."""
@@ -101,12 +106,17 @@ class EventReader:
             event.predictions = [known[value] for value in event.predictions]
         except KeyError:
             try:
-                labels = self._schema.predictions(event.predictions).tolist()
+                found = self._schema.predictions(event.predictions).tolist()
             except ValueError:
                 return SkipReason.MALFORMED_EVENT
+            labels = [shorten(label, self._whole) for label in found]
             if len(known) < _REMEMBERED_LABELS:
                 pairs = zip(event.predictions, labels, strict=True)
-                # Texts only: to a dict 1 and 1.0 are the same, and their texts may not be.
-                known.update((value, label) for value, label in pairs if isinstance(value, str))
+                # Texts only: to a dict 1 and 1.0 are the same, and their texts may not be. And short ones only.
+                known.update(
+                    (value, label)
+                    for value, label in pairs
+                    if isinstance(value, str) and len(value) <= MAX_LABEL_CHARACTERS
+                )
             event.predictions = labels
         return event

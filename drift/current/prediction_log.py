@@ -5,6 +5,7 @@ last one and puts their rows into a sliding window.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
 
@@ -28,10 +29,15 @@ class PredictionLog:
         range_seconds: float,
         max_rows: int,
         event_filter: EventFilter | None = None,
+        labels: Iterable[object] = (),
     ) -> None:
         self._path = path
         self._intake = Intake(
-            schema, event_filter or EventFilter(), range_seconds=range_seconds, max_rows=max_rows
+            schema,
+            event_filter or EventFilter(),
+            range_seconds=range_seconds,
+            max_rows=max_rows,
+            labels=labels,
         )
         self._tails: dict[Path, LogTail] = {}
 
@@ -41,9 +47,11 @@ class PredictionLog:
         Raises `PredictionLogError` when a file cannot be read; what was read before it is kept.
         """
         try:
-            self._tails = {path: self._tails.get(path) or LogTail(path) for path in self._files()}
-            for path, tail in self._tails.items():
-                self._read_file(path, tail, now)
+            files = self._files()
+            self._read_moved(files, now)
+            self._tails |= {path: LogTail(path) for path in files if path not in self._tails}
+            for path in files:
+                self._read_file(path, path, self._tails[path].lines(), now)
         except OSError as error:
             reason = error.strerror or str(error)
             raise PredictionLogError(str(error.filename or self._path), reason.lower()) from None
@@ -71,7 +79,19 @@ class PredictionLog:
             return sorted(path for path in self._path.glob("*.log") if path.is_file())
         return [self._path]
 
-    def _read_file(self, path: Path, tail: LogTail, now: float) -> None:
+    def _read_moved(self, files: list[Path], now: float) -> None:
+        """Read on in files that rotation renamed before it made new ones; forget those that are gone."""
+        for path in [path for path in self._tails if path not in files]:
+            moved = self._tails[path].moved()
+            if moved is None or moved in self._tails:
+                del self._tails[path]
+            elif moved in files:  # renamed to another log of the directory
+                self._tails[moved] = self._tails.pop(path)
+                self._tails[moved].follow(moved)
+            else:
+                self._read_file(path, moved, self._tails[path].rest(), now)
+
+    def _read_file(self, path: Path, found: Path, lines: Iterator[bytes], now: float) -> None:
         # A line without a time is no younger than its file.
-        modified = path.stat().st_mtime
-        self._intake.take(zip(tail.lines(), repeat(modified), repeat(path)), now, origin=str(path))
+        modified = found.stat().st_mtime
+        self._intake.take(zip(lines, repeat(modified), repeat(path)), now, origin=str(path))

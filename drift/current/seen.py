@@ -54,9 +54,9 @@ class SeenIds:
     def _bound(self) -> None:
         surplus = len(self._old.ids) - self._capacity
         if surplus > 0:
-            last = float(np.partition(self._old.times, surplus - 1)[surplus - 1])
-            self.forgotten_until = max(self.forgotten_until, last)
-            self._old = self._old.since(np.nextafter(last, np.inf))
+            oldest = np.argpartition(self._old.times, surplus - 1)[:surplus]
+            self.forgotten_until = max(self.forgotten_until, float(self._old.times[oldest].max()))
+            self._old = self._old.without(oldest)
 
 
 class _Sorted:
@@ -84,6 +84,9 @@ class _Sorted:
         all_ids = np.concatenate([self.ids, ids])
         order = np.argsort(all_ids, kind="stable")
         return _Sorted(all_ids[order], np.concatenate([self.times, times])[order])
+
+    def without(self, places: NDArray[np.intp]) -> "_Sorted":
+        return _Sorted(np.delete(self.ids, places), np.delete(self.times, places))
 
     def since(self, moment: float) -> "_Sorted":
         keep = self.times >= moment

@@ -1,6 +1,7 @@
 """Where current rows come from, behind one small interface."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Protocol
 
 from drift.current.event_filter import EventFilter, ServedModel, SkipReason
@@ -69,14 +70,15 @@ class Dataset:
         """Do nothing: it is open only while it is read."""
 
 
-def open_source(settings: Settings, schema: Schema) -> CurrentSource:
+def open_source(settings: Settings, schema: Schema, labels: Iterable[object] = ()) -> CurrentSource:
     """Return Loki if the settings have one, else the dataset or log of `CURRENT_DATASET_URI`.
 
-    Nothing is opened yet, and it need not exist. Raises `LokiError` for an address that none can have.
+    `labels` are those of the reference: a log shortens other labels that are very long. Nothing is opened yet, and it
+    need not exist. Raises `LokiError` for an address that none can have.
     """
     chosen = EventFilter(settings.current_track, settings.current_model, settings.current_version)
     if settings.loki_base_url is not None:
-        return _loki(settings, schema, chosen)
+        return _loki(settings, schema, chosen, labels)
     location = settings.current_dataset_uri
     assert location is not None
     if is_dataset(location):
@@ -87,10 +89,11 @@ def open_source(settings: Settings, schema: Schema) -> CurrentSource:
         range_seconds=settings.current_range_minutes * 60,
         max_rows=settings.drift_max_rows,
         event_filter=chosen,
+        labels=labels,
     )
 
 
-def _loki(settings: Settings, schema: Schema, chosen: EventFilter) -> LokiLog:
+def _loki(settings: Settings, schema: Schema, chosen: EventFilter, labels: Iterable[object]) -> LokiLog:
     assert settings.loki_base_url is not None
     access = Access(
         settings.loki_base_url,
@@ -100,5 +103,7 @@ def _loki(settings: Settings, schema: Schema, chosen: EventFilter) -> LokiLog:
         token=settings.loki_token.get_secret_value() if settings.loki_token else None,
     )
     range_seconds = settings.loki_range_minutes * 60
-    intake = Intake(schema, chosen, range_seconds=range_seconds, max_rows=settings.drift_max_rows)
+    intake = Intake(
+        schema, chosen, range_seconds=range_seconds, max_rows=settings.drift_max_rows, labels=labels
+    )
     return LokiLog(LokiClient(access), settings.loki_query, intake, range_seconds=range_seconds)

@@ -1,19 +1,30 @@
 """Files and objects of stores, read alike: what an object is now (its stamp), and its bytes."""
 
 import contextlib
+import errno
+import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from drift.data.location import Location
 from drift.errors import UnreadableObjectError
 
-__all__ = ["Opened", "open_object", "read_stamp"]
+__all__ = ["NotRegularFileError", "Opened", "open_object", "open_regular", "read_stamp"]
 
 #: What was fetched stays in memory up to here, beyond on the disk: a reference of 40,000 x 20 is in memory.
 _IN_MEMORY_BYTES: Final = 16 << 20
+
+
+class NotRegularFileError(OSError):
+    """A directory, a pipe, a device: nothing that can be read from its start to its end, and again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EINVAL, "it is no regular file", path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,10 @@ def read_stamp(location: Location) -> str:
 
         return object_stamp(location)
     with _file_errors(location):
-        return _file_stamp(location.path.stat())
+        status = location.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegularFileError(location.name)
+        return _file_stamp(status)
 
 
 @contextlib.contextmanager
@@ -50,9 +64,25 @@ def open_object(location: Location) -> Iterator[Opened]:
             yield Opened(stream, stamp)
         return
     with _file_errors(location):
-        stream = location.path.open("rb")
+        stream = cast("BinaryIO", io.BufferedReader(open_regular(location.path)))
     with stream:
         yield Opened(stream, _file_stamp(os.fstat(stream.fileno())))
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a file to read, without a buffer. Raises `OSError`, `NotRegularFileError` for what is none."""
+    return io.FileIO(path, opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    if stat.S_ISSOCK(os.stat(path).st_mode):  # which cannot be opened at all
+        raise NotRegularFileError(path)
+    # Without it, to open a pipe is to wait for its writer, and no check before knows what is opened then.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFileError(path)
+    return descriptor
 
 
 def _file_stamp(status: os.stat_result) -> str:
@@ -66,6 +96,9 @@ def _file_errors(location: Location) -> Iterator[None]:
     except FileNotFoundError:
         remedy = "give the path of one that exists"
         raise UnreadableObjectError(str(location), "is missing, no such file", remedy, missing=True) from None
+    except NotRegularFileError:
+        remedy = "give the path of a file"
+        raise UnreadableObjectError(str(location), "is no regular file", remedy) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         told = error.strerror if isinstance(error, OSError) else str(error)
         remedy = "give a file that this user may read"

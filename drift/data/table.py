@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from drift.data.columns import NotANumberError
 from drift.data.content import BrokenContentError, NotPlainError
@@ -13,12 +13,9 @@ from drift.data.row_columns import RowColumns, finish
 from drift.data.sample import Sample
 from drift.data.table_file import TableFile, dataset_error, open_table
 from drift.errors import UnreadableObjectError
-from drift.rows import Reference, Rows, Schema, infer_kind
+from drift.rows import SAMPLE_SEED, Reference, Rows, Schema, infer_kind
 
-__all__ = ["SAMPLE_SEED", "ReferenceDataset", "read_current", "read_reference"]
-
-#: Seed of every sample of rows, so that the same files give the same result.
-SAMPLE_SEED: Final = 20020106
+__all__ = ["ReferenceDataset", "read_current", "read_reference"]
 
 
 def read_reference(location: str | Path, max_rows: int) -> Reference:

@@ -5,9 +5,9 @@ import time
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from drift.data.memory import give_back
 from drift.evaluation import Evaluation
 from drift.inputs import Inputs
+from drift.memory import give_back
 from drift.monitor import Evidence, Monitor
 from drift.report.desk import ReportDesk, Subject
 from drift.report.reporter import Reporter

@@ -136,10 +136,10 @@ class _Routes:
 
 
 def _result(evaluation: Evaluation) -> dict[str, object]:
-    """Return the run as the history gives it, without its id, which is the history's, and with the distributions."""
+    """Return the run as the history gives it, without its id, and what the history keeps of no run beside it."""
     run = run_of(evaluation)
-    shown = {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
-    return shown | {"distributions": evaluation.distributions}
+    everything = {field.name: getattr(evaluation, field.name) for field in fields(Evaluation)}
+    return everything | {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
 
 
 async def _wait_for(work: Future[Result]) -> Result:

@@ -76,7 +76,12 @@ def _find(column: Column, sample: Sample, reference_rows: int) -> _Found:
 def _statistic(method: Method, reference: Sample, current: Sample) -> float | Gap | None:
     if method.is_p_value and is_one_value(reference, current):
         return 1.0
-    return method.compute(reference, current)
+    try:
+        return method.compute(reference, current)
+    except (
+        np.linalg.LinAlgError
+    ):  # the method takes a matrix apart that has no parts: not defined for these values
+        return None
 
 
 def _has_data(reference: Sample, current: Sample) -> bool:

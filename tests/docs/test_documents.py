@@ -1,5 +1,6 @@
 """What the documents say exists: links, commands, sessions, variables."""
 
+import itertools
 import os
 import re
 import shlex
@@ -64,6 +65,12 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_nothing_is_left_to_be_filled_in(document: Path) -> None:
+    """No mark of a place where text or a number is still to come."""
+    assert "@@" not in document.read_text(encoding="utf-8")
+
+
 def test_invoke_commands_parse(tasks: Collection) -> None:
     """The real parser of invoke accepts every `invoke …` that the documents name."""
     found = [words[1:] for words in commands() if words[0] == "invoke" and not words[1].startswith("-")]
@@ -84,8 +91,11 @@ def test_nox_sessions_exist() -> None:
         check=True,
     ).stdout
     sessions = set(re.findall(r"^[*-] (\w+)", listed, re.MULTILINE))
-    asked = {word for words in commands() if words[:2] == ["nox", "-s"] for word in words[2:]}
-    asked = {word for word in asked if word.isidentifier()} - {"write"}
+    called = [words[2:] for words in commands() if words[:2] == ["nox", "-s"]]
+    # What stands behind `--` is for the session itself.
+    asked = {
+        word for words in called for word in itertools.takewhile("--".__ne__, words) if word.isidentifier()
+    }
     assert asked
     assert asked <= sessions
 

@@ -179,7 +179,7 @@ def test_an_answer_without_end_is_not_read(begin: Begin, status: int) -> None:
 
 
 def test_a_secret_signs_what_is_sent(server: ReceivingServer, begin: Begin) -> None:
-    """The signature is the HMAC of id, timestamp and body, as MLflow and Standard Webhooks have it."""
+    """The signature is the HMAC of id, timestamp and body; the key is the secret\'s own bytes, not base64 of them."""
     notify(begin(Webhook(server.url, "a secret of the tests")))
     (asked,) = server.asked
     parts = asked.headers["webhook-id"], asked.headers["webhook-timestamp"], asked.body.decode()

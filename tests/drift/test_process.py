@@ -151,9 +151,9 @@ def check_quiet(client: httpx.Client) -> None:
     result = client.post("/refresh").json()
     assert (result["outcome"], result["rows"]) == ("ok", 100)
     assert result["alarm"]["any"] is False
-    assert set(result["alarm"]["p_values"]) == {"features", "prediction", "joint"}
+    assert set(result["alarm"]["scopes"]) == {"features", "prediction", "joint"}
     assert [feature["name"] for feature in result["features"]] == [f"feature_{n}" for n in range(4)]
-    assert set(result["features"][0]) == {"name", "method", "statistic", "threshold", "drifted", "severity"}
+    assert result["features"] == client.get("/api/history").json()["runs"][0]["features"]
     assert client.get("/healthz").json()["status"] == "ok"
 
 
@@ -163,7 +163,7 @@ def check_alarm(client: httpx.Client) -> None:
         results = [answer.json() for answer in pool.map(client.post, ["/refresh"] * 4)]
     assert {result["rows"] for result in results} == {500}
     result = results[0]
-    assert (result["alarm"]["features"], result["alarm"]["any"]) == (True, True)
+    assert (result["alarm"]["scopes"]["features"]["raised"], result["alarm"]["any"]) == (True, True)
     assert result["dataset_drift"] is True
     report = client.get("/report")
     assert report.headers["content-type"].startswith("text/html")

@@ -147,7 +147,11 @@ DATASET = {"CURRENT_DATASET_URI": "s3://key:hunter2@bucket/today.csv"}
         ),
         (
             {"LOKI_TENANT_ID": "a", **DATASET, "CURRENT_TRACK": "stable", "DRIFT_MAX_ROWS": "5"},
-            ["LOKI_TENANT_ID has no effect", "CURRENT_TRACK has no effect", "DRIFT_MIN_ROWS \\(50\\) is above"],
+            [
+                "LOKI_TENANT_ID has no effect",
+                "CURRENT_TRACK has no effect",
+                "DRIFT_MIN_ROWS \\(50\\) is above",
+            ],
         ),
     ],
 )
@@ -174,11 +178,11 @@ def test_what_does_not_fit_together_is_refused(
         {**LOKI, "LOKI_TOKEN": "hunter2"},
         {**WEBHOOK, "DRIFT_ACTION_WEBHOOK_SECRET": "hunter2"},
         {**ARGO, "DRIFT_ACTION_ARGO_NAMESPACE": "ml", "DRIFT_ACTION_ARGO_TOKEN": "hunter2"},
-        {**DATASET, **WEBHOOK, "CURRENT_MODEL": "iris", "CURRENT_VERSION": "7"},
+        {**DATASET, **WEBHOOK},
     ],
 )
 def test_what_fits_together_is_taken(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    """Each with what it needs; model and version are told to the receiver of an action, a dataset's too."""
+    """Each with what it needs."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert load_settings(Settings).reference_dataset_uri == "reference.csv"

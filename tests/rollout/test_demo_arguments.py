@@ -83,6 +83,15 @@ def test_an_unexpected_end_is_told_in_words() -> None:
     assert not any("<" in sentence for sentence in sentences)
 
 
+def test_the_answer_of_the_drift_monitor_is_told_in_figures() -> None:
+    """Rows on both sides, and the p-value of each scope."""
+    scopes = {"features": {"p_value": 0.0005}, "joint": {"p_value": 0.25}}
+    answer = {"rows": 800, "reference_rows": 150, "alarm": {"any": True, "scopes": scopes}}
+    record = DriftRecord("shifted", 0.0, 1.0, answer)
+    assert record.verdict == "alarm"
+    assert record.reason == "800 rows against 150 reference rows; p-values: features 0.0005, joint 0.25"
+
+
 @pytest.mark.slow
 def test_ctrl_c_while_the_drift_monitor_starts_ends_it(tmp_path: Path, eventually: Eventually) -> None:
     """It is a process of its own session, which Ctrl-C does not reach: its starter has to end it."""

@@ -14,6 +14,9 @@ Entry = tuple[int, str, int]
 
 #: Both forms of a tenant's limits have it: YAML of /config, JSON of /loki/api/v1.
 _MAXIMUM: Final = re.compile(r'"?max_entries_limit_per_query"?\s*:\s*(\d+)')
+#: Loki's own times are of 64 bits; what is more is no time and no count, and would be no float either.
+_HIGHEST: Final = 2**63 - 1
+_NS: Final = 1_000_000_000
 
 
 class _Value(msgspec.Struct, array_like=True, gc=False):
@@ -58,6 +61,8 @@ def decode_entries(body: bytes, direction: Direction) -> list[Entry]:
         entries += [(int(value.timestamp), value.line, key) for value in stream.values]
     # Each stream is in order, all of them together are not; sorting is stable both ways.
     entries.sort(key=lambda entry: entry[0], reverse=direction == "backward")
+    if entries and not all(0 <= entries[end][0] <= _HIGHEST for end in (0, -1)):
+        raise ValueError("a time that is none")
     return entries
 
 
@@ -71,7 +76,10 @@ def decode_counts(body: bytes) -> dict[int, int]:
     counts: dict[int, int] = {}
     for series in data.result:
         for moment, value in series.values:
-            counts[round(moment)] = counts.get(round(moment), 0) + round(float(value))
+            second, count = float(moment), float(value)
+            if not (0 <= second <= _HIGHEST // _NS and 0 <= count <= _HIGHEST):  # NaN is neither
+                raise ValueError("a count that is none")
+            counts[round(second)] = counts.get(round(second), 0) + round(count)
     return counts
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 from urllib.parse import urlencode
 
@@ -10,6 +9,7 @@ import httpx
 
 from drift.current.loki.access import Access
 from drift.current.loki.answers import Direction, Entry, decode_counts, decode_entries, find_maximum
+from drift.current.loki.clock import LokiClock
 from drift.current.loki.refusals import AnswerTooLarge, EntryLimitExceeded, refusal
 from drift.current.loki.retry import RETRIED_STATUSES, Patience, retry_after
 from drift.errors import LokiError
@@ -25,8 +25,6 @@ READ_SECONDS: Final = 65.0
 TOTAL_SECONDS: Final = 240.0
 #: Loki serves /query_range by POST too, for queries that no URL can hold.
 _MAX_URL: Final = 4000
-#: The header Date has whole seconds, and an answer takes its time: less than this is no difference of clocks.
-_SAME_CLOCK_SECONDS: Final = 5.0
 
 _RANGE: Final = "/loki/api/v1/query_range"
 _LIMITS: Final = ("/loki/api/v1/drilldown-limits", "/config/tenant/v1/limits")
@@ -53,8 +51,12 @@ class LokiClient:
             timeout=httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS),
         )
         self._deadline = time.monotonic() + TOTAL_SECONDS
-        #: Seconds that Loki's clock is ahead of ours; 0 as long as they agree, None before the first answer.
-        self.clock_ahead_seconds: float | None = None
+        self.clock = LokiClock()
+
+    @property
+    def address(self) -> str:
+        """The base URL as sentences may show it."""
+        return self._access.address
 
     def begin(self) -> None:
         """Begin to count the time that one evaluation may take."""
@@ -150,7 +152,7 @@ class LokiClient:
         sent = time.time()
         response = self._http.send(request, stream=True)
         try:
-            self._learn_clock(response.headers.get("Date"), sent, time.time())
+            self.clock.learn(response.headers.get("Date"), sent, time.time())
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
@@ -161,15 +163,6 @@ class LokiClient:
         finally:
             response.close()
         return response.status_code, response.headers, bytes(body)
-
-    def _learn_clock(self, date: str | None, sent: float, received: float) -> None:
-        try:
-            theirs = parsedate_to_datetime(date).timestamp() if date else None
-        except ValueError:
-            theirs = None
-        # Any moment between sending and receiving may be when Date was written, and any part of its second.
-        ahead = 0.0 if theirs is None else theirs + 0.5 - min(max(theirs + 0.5, sent), received)
-        self.clock_ahead_seconds = ahead if abs(ahead) > _SAME_CLOCK_SECONDS else 0.0
 
     def _error(self, reason: str, remedy: str) -> LokiError:
         return LokiError(self._access.address, self._access.redacted(reason), remedy)

@@ -5,6 +5,7 @@ leaves out the lines that it remembers. Then the lines of each minute are counte
 some are read anew, and what still lacks is told as `rows_missing`.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +19,7 @@ from drift.current.loki.answers import Entry
 from drift.current.loki.client import LokiClient
 from drift.current.loki.minutes import MINUTE_SECONDS, Minutes, minute_of, stretch_of
 from drift.current.loki.pages import Pager
+from drift.current.loki.refusals import AnswerTooLarge, EntryLimitExceeded
 from drift.current.seen import SeenIds
 from drift.errors import LokiError
 from drift.rows import Rows
@@ -32,6 +34,8 @@ LATE_SECONDS: Final = 120.0
 FUTURE_SECONDS: Final = 600.0
 #: Minutes that are read anew in one read: one that lacks much must not keep the evaluation for long.
 _MINUTES_AGAIN: Final = 10
+#: Questions for the time before a read, at most.
+_CLOCK_QUESTIONS: Final = 3
 #: Lines remembered before those are forgotten that no overlap can bring again.
 _TIDY_ABOVE: Final = 200_000
 
@@ -90,8 +94,11 @@ class LokiLog:
         self._client.begin()
         now += self._clock_ahead(now)
         window_start = now - self._range_seconds
-        if self._cursor is None:
+        if self._cursor is None or self._cursor > now + MINUTE_SECONDS:
+            # The first read; or time went back, and what was forgotten as too old is of the window again.
             self._since = self._cursor = window_start
+            self._seen, self._minutes = SeenIds(), Minutes()
+        self._cursor = min(self._cursor, now)
         start = max(window_start, self._cursor - self._late_seconds)
         for page in self._pager.pages(int(start * _NS), int((now + FUTURE_SECONDS) * _NS)):
             self._take(page, now)
@@ -103,10 +110,16 @@ class LokiLog:
 
     def _clock_ahead(self, now: float) -> float:
         """Return how far Loki's clock, and those of the servers beside it, are ahead of ours."""
-        if self._client.clock_ahead_seconds is None:
-            # A first question, small: its answer has the time, and shows whether the query is one.
-            self._client.entries(self._query, int((now - 1) * _NS), int(now * _NS), 1, "forward")
-        ahead = self._client.clock_ahead_seconds or 0.0
+        clock = self._client.clock
+        # Small questions: an answer has the time. The first is needed at the start, and where the clocks differed,
+        # since they may have been set right meanwhile; another one confirms a time that is new.
+        for asked in range(_CLOCK_QUESTIONS):
+            known = clock.ahead_seconds is not None and not clock.in_doubt
+            if known and (asked or abs(clock.ahead_seconds or 0.0) <= MINUTE_SECONDS):
+                break
+            with contextlib.suppress(AnswerTooLarge, EntryLimitExceeded):  # its head had the time
+                self._client.entries(self._query, int((now - 1) * _NS), int(now * _NS), 1, "forward")
+        ahead = clock.ahead_seconds or 0.0
         if abs(ahead - self._told_ahead) > MINUTE_SECONDS:
             log.warning("our clock differs from Loki's, whose time counts", ahead_seconds=round(ahead))
             self._told_ahead = ahead
@@ -136,7 +149,8 @@ class LokiLog:
         if last < first:
             return
         try:
-            counted = self._client.counts(self._query, first, last, MINUTE_SECONDS)
+            given = self._client.counts(self._query, first, last, MINUTE_SECONDS)
+            counted = {minute: count for minute, count in given.items() if first <= minute <= last}
             lacking = self._minutes.missing(counted)
             again = [
                 minute for minute in lacking if not self._minutes.was_read_again(minute, counted[minute])

@@ -28,6 +28,10 @@ log = structlog.stdlib.get_logger("drift")
 class Asked(Protocol):
     """What a pager asks: a `LokiClient`."""
 
+    @property
+    def address(self) -> str:
+        """What is asked, as sentences may show it."""
+
     def entries(self, query: str, start: int, end: int, limit: int, direction: Direction) -> list[Entry]:
         """Return at most `limit` entries from `start` to before `end`, in the direction's order."""
 
@@ -36,34 +40,39 @@ class Asked(Protocol):
 
 
 class Pager:
-    """Reads pages of one query; what it learns about the size of pages stays."""
+    """Reads pages of one query; the maximum that the server names stays, and each read begins with it."""
 
     def __init__(self, client: Asked, query: str, limit: int = PAGE_ENTRIES) -> None:
         self._client, self._query = client, query
-        self._limit = limit
+        self._given = self._maximum = self._limit = limit
         self._asked_for_maximum = False
 
     def pages(self, start: int, end: int, direction: Direction = "forward") -> Iterator[list[Entry]]:
         """Yield the entries from `start` to before `end` (ns since 1970) in the direction's order, each once.
 
-        Raises `LokiError`; pages that were yielded before stay good.
+        Entries that were not asked for are left out. Raises `LokiError`; pages that were yielded before stay good.
         """
+        self._limit = self._maximum  # long lines of the last read are no reason for small pages in this one
         edge: int | None = None  # the nanosecond that two pages share
         known: set[Entry] = set()  # its entries that were yielded
         while start < end:
             entries, full = self._page(self._query, start, end, direction)
-            if not full:
-                yield _without(entries, edge, known)
+            inside = [entry for entry in entries if start <= entry[0] < end]
+            new = _without(inside, edge, known)
+            if full and len(inside) < len(entries) and not new:
+                raise self._astray()
+            if not full or _is_beyond(entries[-1][0], start, end, direction):
+                yield new
                 return
-            last = entries[-1][0]
-            if entries[0][0] == last:
+            last = inside[-1][0]
+            if inside[0][0] == last:
                 yield _without(self._burst(last), edge, known)
                 start, end = (last + 1, end) if direction == "forward" else (start, last)
                 edge, known = None, set()
             else:
-                yield _without(entries, edge, known)
+                yield new
                 start, end = (last, end) if direction == "forward" else (start, last + 1)
-                edge, known = last, {entry for entry in entries if entry[0] == last}
+                edge, known = last, {entry for entry in inside if entry[0] == last}
 
     def _page(self, query: str, start: int, end: int, direction: Direction) -> tuple[list[Entry], bool]:
         """Return one page, and whether there may be more."""
@@ -74,11 +83,13 @@ class Pager:
             except EntryLimitExceeded as refused:
                 maximum = refused.maximum or self._client.maximum_entries() or self._limit
                 smaller = min(maximum, self._limit // 2) if maximum >= self._limit else maximum
+                self._maximum = smaller
             except AnswerTooLarge:
                 smaller = self._limit // 2
             if smaller < _MIN_ENTRIES:
+                self._maximum = self._given
                 raise LokiError(
-                    "LOKI_BASE_URL",
+                    self._client.address,
                     "gives not even two lines in an answer that can be taken",
                     "narrow LOKI_QUERY to lines with prediction events, or raise max_entries_limit_per_query",
                 )
@@ -89,13 +100,17 @@ class Pager:
         """Return all entries of one nanosecond, more than a page has."""
         if not self._asked_for_maximum:
             self._asked_for_maximum = True
-            self._limit = max(self._limit, self._client.maximum_entries() or 0)
+            self._maximum = max(self._maximum, self._client.maximum_entries() or 0)
+            self._limit = max(self._limit, self._maximum)
         return self._shard(self._query, moment)
 
     def _shard(self, query: str, moment: int) -> list[Entry]:
-        entries, full = self._page(query, moment, moment + 1, "forward")
+        given, full = self._page(query, moment, moment + 1, "forward")
+        entries = [entry for entry in given if entry[0] == moment]
         if not full:
             return entries
+        if len(entries) < len(given):
+            raise self._astray()
         chosen = choose_filter([line for _, line, _ in entries])
         if chosen is None:
             # What is lost here shows in the counts, and so in drift_monitor_rows_missing.
@@ -105,8 +120,22 @@ class Pager:
                 given=len(entries),
             )
             return entries
+        if chosen in query:  # it halves no lines that it has chosen, unless it did not choose
+            raise self._astray()
         matching, others = split_query(query, chosen)
         return self._shard(matching, moment) + self._shard(others, moment)
+
+    def _astray(self) -> LokiError:
+        return LokiError(
+            self._client.address,
+            "answers lines outside of what was asked, so that its pages have no end",
+            "set LOKI_BASE_URL to Loki itself, and see that no proxy drops start, end or query of a request",
+        )
+
+
+def _is_beyond(moment: int, start: int, end: int, direction: Direction) -> bool:
+    """Whether a page that ends with this moment has all that was asked for, and more."""
+    return moment >= end if direction == "forward" else moment < start
 
 
 def _without(entries: list[Entry], edge: int | None, known: set[Entry]) -> list[Entry]:

@@ -1,5 +1,6 @@
 """How long to wait before asking again, and when to give up."""
 
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def retry_after(value: str | None) -> float | None:
         return None
     try:
         return max(0.0, float(int(value)))
+    except OverflowError:
+        return math.inf
     except ValueError:
         pass
     try:

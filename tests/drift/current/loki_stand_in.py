@@ -57,6 +57,13 @@ class LokiStandIn:
     #: Added to each count.
     count_lie: int = 0
     clock_ahead_seconds: float = 0.0
+    #: So many of the next answers have a header Date that is wrong by so much more.
+    dates_wrong: int = 0
+    wrong_by_seconds: float = 0.0
+    #: Parameters of requests that a proxy before it does not pass on: start, end, or the filters of the query.
+    ignores: set[str] = field(default_factory=set)
+    #: So many of the next answers with lines have more bytes than anybody takes.
+    oversized: int = 0
     #: Path, parameters and method of each request.
     requests: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
 
@@ -120,13 +127,20 @@ class LokiStandIn:
 
     def _lines(self, parameters: dict[str, str], categorize: bool) -> Answer:
         limit = int(parameters.get("limit", 100))
-        start, end = int(parameters["start"]), int(parameters["end"])
+        start = 0 if "start" in self.ignores else int(parameters["start"])
+        end = 2**63 if "end" in self.ignores else int(parameters["end"])
+        query = parameters["query"]
+        if "filters" in self.ignores:
+            query = query.split("}")[0] + "}"
+        if self.oversized:
+            self.oversized -= 1
+            return Answer(200, " " * (17 << 20))
         if limit > self.max_entries:
             sentence = "max entries limit per query exceeded, limit > max_entries_limit_per_query"
             return Answer(400, f"{sentence} ({limit} > {self.max_entries})")
         if end <= start:
             return Answer(400, "end timestamp must not be before or equal to start time")
-        found = self.store.find(parameters["query"], start, end)
+        found = self.store.find(query, start, end)
         backward = parameters.get("direction", "backward") == "backward"
         found.sort(key=lambda one: one.timestamp, reverse=backward)
         streams: dict[Any, list[Any]] = {}
@@ -189,7 +203,12 @@ def _handler(loki: LokiStandIn) -> type[BaseHTTPRequestHandler]:
                 loki.truncated -= 1
                 body = body[: len(body) // 2]
             self.send_response_only(answer.status)
-            self.send_header("Date", formatdate(time.time() + loki.clock_ahead_seconds, usegmt=True))
+            wrong_by, loki.dates_wrong = (
+                loki.wrong_by_seconds if loki.dates_wrong > 0 else 0,
+                loki.dates_wrong - 1,
+            )
+            date = time.time() + loki.clock_ahead_seconds + wrong_by
+            self.send_header("Date", formatdate(date, usegmt=True))
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             if "gzip" in self.headers.get("Accept-Encoding", ""):

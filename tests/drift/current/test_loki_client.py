@@ -1,5 +1,6 @@
 """Questions to Loki: asked again where that helps, refused in sentences with a next step, never with a secret."""
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from drift.current.loki.access import Access
 from drift.current.loki.client import LokiClient
+from drift.current.loki.clock import LokiClock
 from drift.current.loki.refusals import EntryLimitExceeded
 from drift.current.loki.retry import Patience, retry_after
 from drift.errors import LokiError
@@ -87,6 +89,7 @@ def test_retry_after_is_honoured(loki: LokiStandIn, make_client: MakeClient) -> 
     assert len(loki.requests) == 2
     assert retry_after("7") == 7
     assert retry_after(formatdate(time.time() + 60, usegmt=True)) == pytest.approx(60, abs=5)
+    assert retry_after("9" * 400) == float("inf")
     assert retry_after("soon") is retry_after(None) is None
 
 
@@ -218,11 +221,52 @@ def test_the_limit_is_learnt_from_the_refusal(loki: LokiStandIn, make_client: Ma
 
 
 def test_the_servers_clock_is_learnt(loki: LokiStandIn, make_client: MakeClient) -> None:
-    """A clock an hour ahead is known from the header Date; one of the same time is the same."""
+    """A clock an hour ahead is known from the header Date when two answers say so; one of the same time is the same."""
     client = make_client()
-    assert client.clock_ahead_seconds is None
+    assert client.clock.ahead_seconds is None
     ask(client)
-    assert client.clock_ahead_seconds == 0
+    assert (client.clock.ahead_seconds, client.clock.in_doubt) == (0, False)
     loki.clock_ahead_seconds = 3600
     ask(client)
-    assert client.clock_ahead_seconds == pytest.approx(3600, abs=3)
+    assert (client.clock.ahead_seconds, client.clock.in_doubt) == (0, True)
+    ask(client)
+    assert client.clock.ahead_seconds == pytest.approx(3600, abs=3)
+    assert not client.clock.in_doubt
+    loki.clock_ahead_seconds = 3630
+    ask(client)
+    assert client.clock.ahead_seconds == pytest.approx(3630, abs=3)
+
+
+def test_an_answer_without_a_time_tells_nothing() -> None:
+    """No header, and one that is no date, leave the clock as it is known."""
+    clock = LokiClock()
+    for _ in range(2):
+        clock.learn(formatdate(10_000 + 600), 10_000, 10_000)
+    for date in (None, "", "yesterday", "Mon, 01 Jan 0001 00:00:00 +2359"):
+        clock.learn(date, 10_000, 10_000)
+        assert clock.ahead_seconds == pytest.approx(600, abs=1)
+
+
+@pytest.mark.parametrize("moment", ["9" * 400, "9" * 19, "-1", "x"])
+def test_a_time_that_is_none_makes_an_answer_unreadable(
+    moment: str, loki: LokiStandIn, make_client: MakeClient
+) -> None:
+    """No number of 64 bits: the answer is asked for again, and then it is no answer of Loki."""
+    values = [{"stream": {}, "values": [[moment, "prediction"]]}]
+    body = json.dumps({"data": {"resultType": "streams", "result": values}})
+    loki.instead = [Answer(200, body, {"Content-Type": "application/json"})] * 3
+    with pytest.raises(LokiError, match=r"no answer of Loki \(application/json\)"):
+        ask(make_client())
+
+
+@pytest.mark.parametrize(
+    "value", ['[60, "1e400"]', '[60, "+Inf"]', '[60, "NaN"]', '[60, "-1"]', '[1e300, "1"]']
+)
+def test_a_count_that_is_none_makes_an_answer_unreadable(
+    value: str, loki: LokiStandIn, make_client: MakeClient
+) -> None:
+    """Infinite, no number, below nothing, of no time: a sentence, and no defect."""
+    body = f'{{"data": {{"resultType": "matrix", "result": [{{"metric": {{}}, "values": [{value}]}}]}}}}'
+    loki.instead = [Answer(200, body, {"Content-Type": "application/json"})] * 3
+    with pytest.raises(LokiError, match="no answer of Loki"):
+        make_client().counts(QUERY, 0, 60, 60)

@@ -304,3 +304,46 @@ def test_what_is_read_again_is_told_once(loki: LokiStandIn, make_log: MakeLog, p
     push(-1798)
     assert rows(log, 60) == 3
     assert not log.take_skipped()
+
+
+def test_one_wrong_time_of_a_server_does_not_move_the_window(
+    loki: LokiStandIn, make_log: MakeLog, push: Push
+) -> None:
+    """One header Date a day ahead is asked about, and not believed."""
+    loki.clock_ahead_seconds = NOW - time.time()
+    push(-60)
+    log = make_log()
+    assert _rows_now(log) == 1
+    loki.dates_wrong, loki.wrong_by_seconds = 1, 86_400.0
+    assert _rows_now(log) == 1
+    push(-30)
+    assert _rows_now(log) == 2
+
+
+def test_a_clock_that_goes_back_loses_no_line(loki: LokiStandIn, make_log: MakeLog, push: Push) -> None:
+    """A server that was a day ahead for some reads, and is right again: the window is read anew, all of it."""
+    loki.clock_ahead_seconds = NOW - time.time()
+    push(-1800, 3)
+    log = make_log(settle_seconds=30.0)
+    assert _rows_now(log) == 3
+    loki.clock_ahead_seconds += 86_400
+    for _ in range(2):
+        _rows_now(log)
+    push(-1000, 2)
+    loki.clock_ahead_seconds -= 86_400
+    assert _rows_now(log) == 5
+    assert log.rows_missing == 0
+
+
+def test_a_first_answer_that_is_too_large_is_no_defect(
+    loki: LokiStandIn, make_log: MakeLog, push: Push
+) -> None:
+    """The question for the time needs the head of an answer alone."""
+    push(-60)
+    loki.oversized = 1
+    assert rows(make_log()) == 1
+
+
+def _rows_now(log: LokiLog) -> int:
+    found = log.read(time.time())
+    return 0 if found is None else len(found)

@@ -13,6 +13,7 @@ from drift.current.loki.access import Access
 from drift.current.loki.answers import Direction
 from drift.current.loki.client import LokiClient
 from drift.current.loki.pages import Pager
+from drift.errors import LokiError
 from tests.drift.current.loki_stand_in import LokiStandIn
 
 QUERY: Final = '{app="ml-inference"} |= "prediction"'
@@ -168,3 +169,81 @@ def test_structured_metadata_make_no_streams(server: LokiStandIn, client: LokiCl
     [page] = Pager(client, QUERY).pages(START, END)
     assert len(page) == 20
     assert len({stream for _, _, stream in page}) == 1
+
+
+def test_one_answer_that_is_too_large_does_not_make_small_pages_for_ever(server: LokiStandIn) -> None:
+    """Oversized answers end one read with a sentence that names the address; the next begins with full pages."""
+    server.store.lines.clear()
+    server.max_entries = 5000
+    server.store.push((START + number, line(number)) for number in range(300))
+    client = LokiClient(Access(server.url))
+    try:
+        pager = Pager(client, QUERY)
+        server.oversized = 20
+        with pytest.raises(LokiError, match=f"{server.url} gives not even two lines"):
+            read(pager)
+        server.oversized = 3
+        assert len(read(pager)) == 300
+        server.requests.clear()
+        assert len(read(pager)) == 300
+        assert [one["limit"] for one in server.asked("lines")] == ["5000"]
+    finally:
+        server.oversized = 0
+        client.close()
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("ignored", ["start", "end"])
+def test_a_range_that_is_ignored_ends_in_a_sentence(
+    ignored: str, direction: Direction, server: LokiStandIn, client: LokiClient
+) -> None:
+    """A full page that brings nothing new would come again for ever: two questions, and then it is told."""
+    server.store.lines.clear()
+    server.max_entries = 20
+    server.store.push((START + number, line(number)) for number in range(100))
+    server.requests.clear()
+    server.ignores = {ignored}
+    try:
+        if (ignored, direction) in {("start", "forward"), ("end", "backward")}:
+            with pytest.raises(
+                LokiError, match=f"{server.url} answers lines outside of what was asked.*set LOKI_BASE"
+            ):
+                read(Pager(client, QUERY, 20), direction)
+            assert len(server.requests) == 2
+        else:
+            assert len(read(Pager(client, QUERY, 20), direction)) == 100
+    finally:
+        server.ignores = set()
+
+
+def test_lines_that_were_not_asked_for_are_left_out(server: LokiStandIn, client: LokiClient) -> None:
+    """Where all fits into an answer, or comes behind what was asked, the range can be cut out of it."""
+    server.store.lines.clear()
+    server.max_entries = 5000
+    server.store.push((START + number, line(number)) for number in range(100))
+    server.ignores = {"start", "end"}
+    try:
+        [page] = Pager(client, QUERY).pages(START + 40, START + 50)
+        assert [moment - START for moment, _, _ in page] == list(range(40, 50))
+        [page] = Pager(client, QUERY, 20).pages(START, START + 5)
+        assert [moment - START for moment, _, _ in page] == list(range(5))
+    finally:
+        server.ignores = set()
+
+
+@pytest.mark.parametrize("ignored", ["start", "filters"])
+def test_a_burst_whose_question_is_ignored_ends_in_a_sentence(
+    ignored: str, server: LokiStandIn, client: LokiClient
+) -> None:
+    """Lines of one nanosecond are told apart by filters: a server that drops these would be asked for ever."""
+    server.store.lines.clear()
+    server.max_entries = 20
+    server.store.push((START, line(number)) for number in range(100))
+    if ignored == "start":
+        server.store.push([(START - 1, line(200))])
+    server.ignores = {ignored}
+    try:
+        with pytest.raises(LokiError, match="outside of what was asked"):
+            read(Pager(client, QUERY, 20))
+    finally:
+        server.ignores = set()

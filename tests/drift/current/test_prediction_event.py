@@ -1,6 +1,7 @@
 """One line of the prediction log: what counts, what is skipped, and that nothing raises."""
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -269,6 +270,42 @@ def test_categories_that_are_written_as_numbers() -> None:
         read_line(_line({**EVENT, "features": [["1", "2.5"], ["2", None]], "predictions": ["a", "a"]}))
     )
     np.testing.assert_array_equal(found.features, [[1, 2.5], [2, np.nan]])
+
+
+def test_labels_that_are_very_long_become_short() -> None:
+    """Equal ones stay equal and others different; those of the reference stay whole, and so do normal ones."""
+    reader = EventReader(LABELS, TAKE_ALL, ["r" * 300, "setosa"])
+
+    def label(written: str) -> object:
+        return rows_of(reader.read(_line({**EVENT, "predictions": [written]}))).predictions[0]
+
+    long = "x" * 8000
+    short = str(label(long))
+    assert short.startswith("x" * 64)
+    assert len(short) < 100
+    assert label(long) == short
+    assert label(long + "y") != short
+    for whole in ("r" * 300, "y" * 256, "setosa"):
+        assert label(whole) == whole
+    assert label("r" * 301) != "r" * 301
+
+
+def test_labels_cost_little_memory() -> None:
+    """A thousand labels of 8 KB, all different: neither the rows nor the reader keep them."""
+    reader = EventReader(LABELS, TAKE_ALL)
+    rows: list[object] = []
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(1000):
+            found = reader.read(_line({**EVENT, "predictions": [f"{number:08}" + "x" * 8000]}))
+            assert isinstance(found, PredictionEvent)
+            rows += found.predictions
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(set(rows)) == 1000
+    assert kept - before < 1_000_000
 
 
 def _line(event: Mapping[str, object]) -> bytes:

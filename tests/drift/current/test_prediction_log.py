@@ -1,6 +1,7 @@
 """The prediction log: read as it grows, each event once."""
 
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -187,6 +188,106 @@ def test_a_missing_log_is_an_error_until_it_appears(
         read(log)
     append(path, event_line())
     assert read(log) == 1
+
+
+def test_a_rotated_log_is_read_to_its_end(log: PredictionLog, path: Path, event_line: EventLine) -> None:
+    """Lines written between the last read and a rename are found under the new name; then the new file is read."""
+    append(path, event_line(), event_line())
+    assert read(log) == 2
+    append(path, event_line(), event_line(), event_line()[:-1])
+    path.rename(path.with_name("stable-0.log.1"))
+    append(path, event_line())
+    assert read(log) == 6
+    append(path, event_line())
+    assert read(log) == 7
+    assert not log.take_skipped()
+
+
+def test_a_rotated_log_of_a_directory_is_read_to_its_end(
+    tmp_path: Path, path: Path, reference: Reference, event_line: EventLine
+) -> None:
+    """Whether a read falls between the renaming and the new file or not, and whatever the old one is called."""
+    log = PredictionLog(tmp_path, reference.schema, range_seconds=HOUR, max_rows=1000)
+    append(path, event_line())
+    assert read(log) == 1
+    append(path, event_line())
+    path.rename(old := path.with_name("stable-0.log.1"))
+    assert read(log) == 2
+    append(old, event_line())
+    append(path, event_line())
+    assert read(log) == 4
+    path.rename(path.with_name("yesterday.log"))
+    append(path.with_name("yesterday.log"), event_line())
+    assert read(log) == 5
+    old.unlink()
+    append(path, event_line())
+    assert read(log) == 6
+    assert not log.take_skipped()
+
+
+def test_a_log_that_was_copied_and_truncated_is_read_from_its_copy(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """What logrotate calls copytruncate: the rest is in the copy."""
+    append(path, event_line(), event_line())
+    assert read(log) == 2
+    append(path, event_line())
+    path.with_name("stable-0.log.1").write_bytes(path.read_bytes())
+    path.write_bytes(event_line())
+    with capture_logs() as logged:
+        assert read(log) == 4
+    assert not logged
+    assert not log.take_skipped()
+
+
+def test_what_was_lost_with_a_truncated_log_is_told_once(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """No copy is there: one line says how many bytes, at least, nobody will read. Others' files are no copies."""
+    half = event_line()[:40]
+    append(path, event_line(), event_line(), half)
+    append(path.with_name("stable-0.log.gz"), b"packed" * 1000)
+    os.mkfifo(path.with_name("stable-0.log.pipe"))
+    assert read(log) == 2
+    path.write_bytes(event_line())
+    with capture_logs() as logged:
+        assert read(log) == 3
+        assert read(log) == 3
+    assert [line["lost_bytes_at_least"] for line in logged] == [len(half)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_regular_file_is_told(
+    kind: str, tmp_path: Path, reference: Reference, event_line: EventLine
+) -> None:
+    """A pipe without a writer would be waited for, and a device never ends: neither is opened to be read."""
+    path = tmp_path / "a.log" if kind != "device" else Path("/dev/zero")
+    log = PredictionLog(path, reference.schema, range_seconds=HOUR, max_rows=1000)
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            server.bind(str(path))
+        with pytest.raises(
+            PredictionLogError, match=f"{path} cannot be read: it is no regular file; check CURRENT"
+        ):
+            read(log)
+    if kind != "device":
+        path.unlink()
+        append(path, event_line())
+        assert read(log) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line(
+    log: PredictionLog, path: Path, event_line: EventLine
+) -> None:
+    """The first line of a file counts, even when it comes in two parts."""
+    line = b"\xef\xbb\xbf" + event_line()
+    append(path, line[:2])
+    assert read(log) == 0
+    append(path, line[2:])
+    assert read(log) == 1
+    assert not log.take_skipped()
 
 
 @settings(max_examples=40, deadline=None)

@@ -45,3 +45,13 @@ def test_too_many_ids_cost_the_oldest() -> None:
     assert len(seen) == 100
     assert seen.forgotten_until == 7.0
     assert not any(add(seen, list(range(400, 500)), 9.0))
+
+
+def test_of_ids_of_one_time_only_the_surplus_is_forgotten() -> None:
+    """A burst of one moment, one id more than there is room for: all but one are remembered."""
+    seen = SeenIds(capacity=100)
+    add(seen, list(range(101)), 5.0)
+    seen.forget(0.0)
+    assert len(seen) == 100
+    assert sum(add(seen, list(range(101)), 5.0)) == 1
+    assert seen.forgotten_until == 5.0

@@ -57,6 +57,27 @@ def test_what_does_not_count_is_counted(path: Path) -> None:
     assert counts == (5, 2, 1, 1)
 
 
+def test_labels_that_do_not_say_of_which_row_are_left_alone(path: Path) -> None:
+    """Three labels of an event of three rows would all be taken for its first; a note asks for the column row."""
+    path.write_text("event_id,label\ne1,a\ne1,b\ne2,c\n")
+    wanted = keys(("e1", 0, 0), ("e1", 0, 1), ("e2", 0, 0))
+    labels = read_labels(path, LABELS, wanted)
+    assert (labels.values.tolist(), labels.ambiguous_rows) == (["c"], 2)
+    (note,) = labels.notes()
+    assert note.startswith("2 labels are of events with several rows and do not say of which")
+    path.write_text("event_id,label,row\ne1,a,0\ne1,b,1\ne2,c,0\n")
+    labels = read_labels(path, LABELS, wanted)
+    assert (len(labels), labels.notes()) == (3, ())
+
+
+def test_labels_of_which_none_belongs_to_the_window_are_said(path: Path) -> None:
+    """Such as those with another id than that of the event; some that belong nowhere are nothing unusual."""
+    path.write_text("event_id,label\nr1,a\nr2,b\n")
+    (note,) = read_labels(path, LABELS, keys(("e1", 0, 0))).notes()
+    assert note.startswith("none of 2 labels belongs to a row of the window")
+    assert read_labels(path, LABELS, keys(("r1", 0, 0))).notes() == ()
+
+
 def test_labels_take_the_form_of_predictions(path: Path) -> None:
     """A class is the same whether it is written 1, 1.0 or "1"; of a regression labels are numbers."""
     path.write_text("event_id,label\ne1,1.0\ne2,2\ne3,NA\n")

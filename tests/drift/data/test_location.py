@@ -65,7 +65,9 @@ def test_a_location_that_names_no_dataset_is_refused(text: str, sentence: str) -
 
 def test_an_object_of_a_store_has_no_path() -> None:
     """What must be on a disk, as a log, is refused elsewhere."""
-    with pytest.raises(UnsupportedLocationError, match=r"s3://… is not on a disk of this machine; give a path"):
+    with pytest.raises(
+        UnsupportedLocationError, match=r"s3://… is not on a disk of this machine; give a path"
+    ):
         local_path("s3://bucket/a.log")
 
 

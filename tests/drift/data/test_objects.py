@@ -102,11 +102,13 @@ def test_a_replaced_object_has_changed(bucket: BaseClient) -> None:
     bucket.put_object(Bucket="shop", Key="r.csv", Body=CSV)
     dataset = ReferenceDataset("s3://shop/r.csv", 100)
     assert len(dataset.read().rows) == 2
+    dataset.accept()
     bucket.put_object(Bucket="shop", Key="r.csv", Body=CSV)
     assert not dataset.changed()
     bucket.put_object(Bucket="shop", Key="r.csv", Body=CSV + b"3,a\n")
     assert dataset.changed()
     assert len(dataset.read().rows) == 3
+    dataset.accept()
     assert not dataset.changed()
 
 
@@ -115,6 +117,7 @@ def test_a_bucket_that_disappears_is_said_and_may_come_back(bucket: BaseClient) 
     bucket.put_object(Bucket="shop", Key="r.csv", Body=CSV)
     dataset = ReferenceDataset("s3://shop/r.csv", 100)
     dataset.read()
+    dataset.accept()
     bucket.delete_object(Bucket="shop", Key="r.csv")
     bucket.delete_bucket(Bucket="shop")
     for act in (dataset.changed, dataset.read):
@@ -282,6 +285,7 @@ def test_a_replaced_file_has_changed(tmp_path: Path) -> None:
     path.write_bytes(CSV)
     dataset = ReferenceDataset(path, 100)
     assert len(dataset.read().rows) == 2
+    dataset.accept()
     assert not dataset.changed()
     (tmp_path / "new.csv").write_bytes(CSV.replace(b"2", b"3"))
     (tmp_path / "new.csv").replace(path)
@@ -293,7 +297,7 @@ def test_a_replaced_file_has_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("", "cannot be read (Is a directory)"), ("a\0b", "cannot be read (embedded null byte)")],
+    [("a\0b", "cannot be read (embedded null byte)"), ("n" * 300, "cannot be read (File name too long)")],
 )
 def test_a_file_that_cannot_be_opened_is_said(tmp_path: Path, name: str, sentence: str) -> None:
     """With the system's reason and what to do."""
@@ -303,6 +307,36 @@ def test_a_file_that_cannot_be_opened_is_said(tmp_path: Path, name: str, sentenc
     ):
         pass
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_what_is_no_regular_file_is_said_at_once(tmp_path: Path, kind: str) -> None:
+    """A pipe without a writer would be waited for; the same sentence comes for the content and for the stamp."""
+    path = tmp_path / "r.csv" if kind != "device" else Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    with pytest.raises(
+        DatasetError, match=r"^Reference dataset is no regular file: .*; give the path of a file$"
+    ):
+        read_reference(path, 100)
+    with pytest.raises(UnreadableObjectError, match="is no regular file; give the path"):
+        read_stamp(parse_location(str(path)))
+
+
+def test_a_file_that_becomes_a_pipe_is_said(tmp_path: Path) -> None:
+    """Between two reads, as the question whether it changed meets it."""
+    path = tmp_path / "r.csv"
+    path.write_bytes(CSV)
+    dataset = ReferenceDataset(path, 100)
+    dataset.read()
+    dataset.accept()
+    path.unlink()
+    os.mkfifo(path)
+    for act in (dataset.changed, dataset.read):
+        with pytest.raises(DatasetError, match="is no regular file"):
+            act()
 
 
 def test_a_stamp_costs_no_content(bucket: BaseClient) -> None:

@@ -156,6 +156,20 @@ def test_what_went_wrong_beside_a_verdict_is_said() -> None:
     assert "Labels cannot be read" in render(page, refreshing=True)
 
 
+def test_all_columns_have_one_stability_index() -> None:
+    """Features, predictions and targets alike: the comparison's, beside Evidently's threshold."""
+    target = ColumnDrift("target", "chi-square p_value", 0.01, 0.05, True, 5.0, 0.25)
+    page = content(replace(verdict(), target=target))
+    assert [(column.name, column.psi, column.psi_over) for column in page.columns] == [
+        ("prediction", "0.012", False),
+        ("target", "0.25", True),
+        ("feature_0", "0.004", False),
+        ("feature_1", "0.004", False),
+    ]
+    drawn = [figure for column in page.columns for figure in column.figures if figure.title == "PSI"]
+    assert [figure.limit_text for figure in drawn] == ["Evidently's threshold 0.1"] * 4
+
+
 def test_the_level_is_where_the_alarm_says() -> None:
     """The page invents no level."""
     page = content(verdict())

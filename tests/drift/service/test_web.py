@@ -250,16 +250,22 @@ def test_the_button_of_the_page_leads_back_to_it(monitor: Monitor, source: HeldI
     ask(monitor, talk)
 
 
-def test_a_refresh_is_answered_like_a_run_of_the_history(source: HeldInputs) -> None:
-    """One form for one thing: the run without its id, and its distributions beside it."""
+def test_a_refresh_is_answered_like_a_run_of_the_history(reference_csv: Path) -> None:
+    """One form for one thing: the run without its id; what the history keeps of no run stands beside it."""
     history = History(None)
-    monitor = Monitor(source, min_rows=50, alarm_runs=2, listener=lambda made, _evidence: history.add(made))
-    source.gate.set()
+    inputs = Inputs(
+        Settings(reference_dataset_uri=str(reference_csv), current_dataset_uri=str(reference_csv))
+    )
+    monitor = Monitor(inputs, min_rows=50, alarm_runs=2, listener=lambda made, _evidence: history.add(made))
 
     async def talk(client: httpx.AsyncClient) -> None:
         answer = (await client.post("/refresh")).json()
         (run,) = (await client.get("/api/history")).json()["runs"]
-        assert answer == {**run, "distributions": []} | {} if run.pop("id") else None
+        spread, models, skipped = (answer.pop(name) for name in ("distributions", "models", "skipped"))
+        assert (models, skipped) == ([], {})
+        assert [one["name"] for one in spread] == [*(f"feature_{place}" for place in range(4)), "prediction"]
+        assert (answer["outcome"], answer["rows"]) == ("ok", 150)
+        assert {"id": 1, **answer} == run
 
     ask(monitor, talk, history=history)
     assert monitor.stop(20)

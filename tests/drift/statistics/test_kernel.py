@@ -157,6 +157,20 @@ def test_a_test_that_is_not_defined_has_no_data(
     assert (found.method, found.drifted, found.severity) == (NO_DATA, False, None)
 
 
+def test_a_method_that_fails_on_a_column_has_no_data() -> None:
+    """Epps and Singleton's takes a matrix apart, which subnormal numbers do not make; the others go on."""
+    random = np.random.default_rng(0)
+
+    def rows(count: int) -> Rows:
+        features = np.c_[random.normal(size=count), random.normal(size=count) * 1e-310]
+        return Rows(features, np.array(["a", "b"], object)[random.integers(0, 2, count)])
+
+    reference = Reference(Schema(("feature_0", "feature_1"), "label"), rows(300), 300)
+    first, second = compare(prepare(reference, Methods.parse("feature_1=es")), rows(200)).features
+    assert first.statistic is not None
+    assert second.method == NO_DATA
+
+
 @pytest.mark.parametrize("method", [None, "psi", "hellinger", "t_test", "ed", "ks", "empirical_mmd"])
 def test_the_largest_numbers_there_are(method: str | None) -> None:
     """Nothing overflows into not a number; a verdict is reached, without a warning."""
@@ -214,11 +228,33 @@ def test_regression_and_targets() -> None:
     ]
     found = compare_rows(labelled[0], labelled[1])
     assert found.prediction.method == "K-S p_value"
-    assert (found.prediction.drifted, found.prediction.psi > 0.1) == (True, True)
+    assert found.prediction.drifted
+    assert found.prediction.psi is not None
+    assert found.prediction.psi > 0.1
     assert found.target is not None
     assert (found.target.name, found.target.drifted) == ("target", False)
     assert compare_rows(labelled[0], current).target is None
     assert compare_rows(reference, labelled[1]).target is None
+
+
+def test_every_column_has_evidentlys_stability_index(evidently: Evidently) -> None:
+    """Whatever its method, and predictions and targets too; without data there is none."""
+    reference = as_features([normal(LARGE, 0), [1.0, 2.0] * (LARGE // 2), [np.nan] * LARGE], normal(LARGE, 1))
+    current = as_features([normal(60, 2, 0.3), [1.0] * 50 + [2.0] * 10, normal(60, 3)], normal(60, 4, 0.5))
+    labelled = [replace(side, targets=side.predictions[::-1].copy()) for side in (reference, current)]
+    found = compare_rows(labelled[0], labelled[1])
+    assert [column.method for column in found.features[:2]] == [
+        "Wasserstein distance (normed)",
+        "Jensen-Shannon distance",
+    ]
+    for place in (0, 1):
+        sides = [side.features[:, place].tolist() for side in (reference, current)]
+        expected = evidently(*sides, "psi").statistic
+        assert found.features[place].psi == pytest.approx(expected, rel=1e-9)
+    expected = evidently(reference.predictions.tolist(), current.predictions.tolist(), "psi").statistic
+    assert found.target is not None
+    assert found.prediction.psi == found.target.psi == pytest.approx(expected, rel=1e-9)
+    assert found.features[2].psi is None
 
 
 def test_labels_that_are_not_known_are_no_target() -> None:
