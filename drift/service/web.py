@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import fields
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from prometheus_client import CollectorRegistry
@@ -117,6 +118,11 @@ class _Routes:
 
         A browser that pressed the button of the page goes back to the page, which shows the result.
         """
+        if _is_of_another_page(request):
+            sentence = (
+                "POST /refresh is not for pages of others; ask from this monitor's page, or without a browser"
+            )
+            return _json({"error": sentence}, HTTPStatus.FORBIDDEN)
         evaluation = await _wait_for(self._monitor.refresh())
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("./", HTTPStatus.SEE_OTHER)
@@ -140,6 +146,16 @@ def _result(evaluation: Evaluation) -> dict[str, object]:
     run = run_of(evaluation)
     everything = {field.name: getattr(evaluation, field.name) for field in fields(Evaluation)}
     return everything | {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
+
+
+def _is_of_another_page(request: Request) -> bool:
+    """Whether a browser sends this for a page from elsewhere; programs send no Origin."""
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    # A proxy may tell its own name; a foreign page cannot make a browser send that header.
+    return origin is not None and urlsplit(origin).netloc not in {
+        host,
+        request.headers.get("x-forwarded-host"),
+    }
 
 
 async def _wait_for(work: Future[Result]) -> Result:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from drift.baseline import Baseline
 from drift.errors import DriftError, ReportError
-from drift.evaluation import Outcome
+from drift.evaluation import Evaluation, Outcome
 from drift.inputs import Current, Inputs
 from drift.monitor import Monitor
 from drift.service.history import History
@@ -268,6 +268,27 @@ def test_a_refresh_is_answered_like_a_run_of_the_history(reference_csv: Path) ->
         assert {"id": 1, **answer} == run
 
     ask(monitor, talk, history=history)
+    assert monitor.stop(20)
+
+
+def test_a_page_of_others_cannot_press_the_button(reference_csv: Path) -> None:
+    """A browser tells whose page it is; behind a proxy the proxy's name counts too."""
+    settings = Settings(reference_dataset_uri=str(reference_csv), current_dataset_uri=str(reference_csv))
+    evaluations: list[Evaluation] = []
+    monitor = Monitor(
+        Inputs(settings), min_rows=50, alarm_runs=2, listener=lambda made, _evidence: evaluations.append(made)
+    )
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        foreign = await client.post("/refresh", headers={"origin": "http://evil.example"})
+        assert (foreign.status_code, "pages of others" in foreign.json()["error"]) == (403, True)
+        assert evaluations == []
+        own = {"origin": str(client.base_url).rstrip("/")}
+        proxied = {"origin": "https://drift.example", "x-forwarded-host": "drift.example"}
+        answers = [await client.post("/refresh", headers=headers) for headers in (own, proxied)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+
+    ask(monitor, talk)
     assert monitor.stop(20)
 
 
