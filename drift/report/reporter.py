@@ -39,6 +39,7 @@ _REFUSED_ALLOCATIONS: Final = (
     "failed to map segment",
     "bad_alloc",
     "malloc failed",
+    "error return without exception set",  # a library's own code, which looked at nothing
 )
 #: An error is a traceback; only its end is read.
 _LAST_WORDS_BYTES: Final = 1 << 16

@@ -1,6 +1,7 @@
 """Tables in an object store, by a real S3 server: what is fetched, and a sentence for what cannot be."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ def test_refused_credentials_are_infrastructure(
     server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A real 403, through the command: exit 4, one line, no secret, nothing written."""
+    monkeypatch.setattr(logging.getLogger("werkzeug"), "disabled", True)  # the store runs in this process
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     requests.post(f"{server}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
     try:
