@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from telemetry import http_server
 
@@ -31,14 +31,18 @@ def make_server(app: ASGIApp, most_connections: int | None) -> uvicorn.Server:
 HEAD_BYTES: Final = 64 * 1024
 
 
-class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one of two that uvicorn prefers here
+class _Impatient(HttpToolsProtocol):
     """Closes a connection on which no request is worked on, and none comes in time, or begins without an end.
+
+    What is left of a body whose request is answered already (413) is read to its end, for as long as the next
+    request may take: a connection closed before that takes the answer with it, since the caller is told "reset".
 
     One timer a connection, which looks at the clock when it goes off, since a timer a request costs each of them.
     """
 
     _since = 0.0
     _head_bytes = 0
+    _in_body = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as in uvicorn
@@ -47,11 +51,21 @@ class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one 
         self._timer = self.loop.call_later(http_server.HEAD_SECONDS, self._look)
 
     def data_received(self, data: bytes) -> None:
+        began_in_body = self._in_body
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._is_waiting() else 0
+        reads_head = self._is_waiting() and not (began_in_body or self._in_body)
+        self._head_bytes = self._head_bytes + len(data) if reads_head else 0
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -74,4 +88,5 @@ class _Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the one 
             self._timer = self.loop.call_later(left, self._look)
 
     def _is_waiting(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn says it is never None
+        return cycle is None or cycle.response_complete

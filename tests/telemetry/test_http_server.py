@@ -146,3 +146,13 @@ def test_a_request_in_work_is_not_cut_off(
     monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
     threading.Timer(0.4, gate.may_answer.set).start()
     assert httpx.get(f"http://127.0.0.1:{server.port}/slow").text == "late"
+
+
+def test_a_body_behind_its_answer_is_read_to_the_end(server: HttpServer) -> None:
+    """Who is refused while it still sends gets the refusal, and no reset connection in its place."""
+    size = 1 << 20
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 405 ")
+        connection.sendall(b"x" * size + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
